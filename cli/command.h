@@ -1,0 +1,25 @@
+/* The table of subcommands. */
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
+
+#include "common/status.h"
+
+typedef struct {
+    const char *name, *summary;
+    /* argv[0] is the command's name. Prints its own output; an error is returned, and printed once
+     * by main. */
+    hp_status_t (*run)(int argc, char **argv, hp_error_t *err);
+} cli_command_t;
+
+const cli_command_t *cli_commands(void); /* ends with a NULL name */
+
+hp_status_t cli_config(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_data(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_train(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_eval(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_masks(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_checkpoint(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_stop(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_bench(int argc, char **argv, hp_error_t *err);
+
+#endif

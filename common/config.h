@@ -1,0 +1,131 @@
+/* The configuration of an experiment. One table (config.c) gives every key its type, default,
+ * range and a line of documentation; the YAML reader, --set, `hanps config` and the resolved copy in
+ * a run folder all follow it. */
+#ifndef HP_CONFIG_H
+#define HP_CONFIG_H
+
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define HP_CONFIG_STRING 512
+#define HP_CONFIG_LAYERS 8
+
+typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
+typedef enum { HP_COORDS_NONE, HP_COORDS_XY } hp_coords_t;
+typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
+typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;
+typedef enum {
+    HP_ATTEND_ALL,
+    HP_ATTEND_HAN,        /* k largest presences */
+    HP_ATTEND_ADAHAN,     /* softmax(presence) above 1/cells */
+    HP_ATTEND_RANDOM,     /* control: k cells at random */
+    HP_ATTEND_LOWEST,     /* control: k smallest presences */
+    HP_ATTEND_IMAGE_ONLY, /* control: k largest norms of the image embedding alone */
+    HP_ATTEND_SOFT,       /* stacked attention (SAN) */
+    HP_ATTEND_STRAIGHT_THROUGH
+} hp_attention_t;
+typedef enum { HP_AGGREGATE_SUM, HP_AGGREGATE_PAIRWISE, HP_AGGREGATE_RELATION } hp_aggregate_t;
+typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;
+
+typedef struct {
+    int count;
+    int size[HP_CONFIG_LAYERS];
+} hp_layers_t;
+
+typedef struct {
+    struct {
+        int64_t seed;
+        int64_t steps;      /* 0: from epochs */
+        double epochs;      /* used where steps is 0 */
+        double max_minutes; /* 0: no limit */
+    } run;
+    struct {
+        char store[HP_CONFIG_STRING];
+        char train[64], valid[64];
+        int batch_size; /* questions */
+        bool group_by_image;
+        int max_questions_per_image; /* in one group; 0: no cap */
+        bool shuffle;
+        hp_feature_norm_t feature_norm;
+        hp_coords_t coords;
+        bool blank_images; /* control: every feature is zero */
+        int prefetch;      /* batches read ahead */
+    } data;
+    struct {
+        hp_precision_t precision;
+        hp_init_scheme_t init;
+        struct {
+            int embedding, lstm;
+        } question;
+        struct {
+            char trunk[32]; /* features */
+            int layers, width;
+        } image;
+        struct {
+            hp_attention_t kind;
+            int cells; /* k */
+        } attention;
+        struct {
+            hp_aggregate_t kind;
+            int heads, head_width;
+            bool scale; /* divide q.k by sqrt(head_width) */
+        } aggregate;
+        struct {
+            hp_layers_t layers;
+            double dropout;
+        } classifier;
+    } model;
+    struct {
+        char kind[16]; /* adam */
+        double lr, beta1, beta2, eps, clip_norm;
+        bool lazy; /* Adam skips embedding rows without a gradient */
+        bool staleness_scaling;
+    } optimizer;
+    struct {
+        int servers;
+        int threads; /* a worker's compute threads; 0: auto */
+        hp_consistency_t consistency;
+        int staleness;
+        int sync_shards;     /* units of a step; 0: the number of workers at the first start */
+        hp_precision_t wire; /* fp32 | bf16 */
+        int slots;           /* whole pushes a server can hold */
+    } cluster;
+    struct {
+        int64_t every_steps;  /* 0: never by steps */
+        double every_minutes; /* 0: never by time */
+        int keep;
+    } checkpoint;
+    struct {
+        int console_seconds; /* between progress lines where stderr is no terminal */
+    } log;
+} hp_config_t;
+
+void hp_config_default(hp_config_t *config);
+
+/* Read a YAML file over the defaults; `extends: other.yaml` (relative to the file) is read first.
+ * Errors name file, line, column, key and what is allowed. */
+hp_status_t hp_config_load(hp_config_t *config, const char *path, hp_error_t *err) HP_MUST_CHECK;
+
+/* Apply "key.path=value" as --set gives it. */
+hp_status_t hp_config_set(hp_config_t *config, const char *assignment, hp_error_t *err)
+    HP_MUST_CHECK;
+
+/* Ranges that span several keys. */
+hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) HP_MUST_CHECK;
+
+/* The whole configuration as YAML, keys in the table's order; what it writes, hp_config_load reads
+ * back to the same struct. Doubles are written so that they read back exactly. */
+hp_status_t hp_config_write(const hp_config_t *config, FILE *out, hp_error_t *err) HP_MUST_CHECK;
+
+/* Every key with type, default, range and meaning, for `hanps config --keys` and the README. */
+hp_status_t hp_config_document(FILE *out, hp_error_t *err) HP_MUST_CHECK;
+
+/* For --resume: the first key in which the two differ and which may not change on a resume is an
+ * error that lists the keys which may. */
+hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted, hp_error_t *err)
+    HP_MUST_CHECK;
+
+#endif

@@ -1,0 +1,64 @@
+#include "common/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t round_up(size_t bytes) {
+    return bytes > SIZE_MAX - HP_ALIGN ? SIZE_MAX : (bytes + HP_ALIGN - 1) / HP_ALIGN * HP_ALIGN;
+}
+
+void *hp_calloc(size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes == 0) return NULL;
+    bytes = round_up(bytes);
+    if (bytes == SIZE_MAX) return NULL;
+    void *p = aligned_alloc(HP_ALIGN, bytes);
+    if (p != NULL) memset(p, 0, bytes);
+    return p;
+}
+
+hp_status_t hp_allocate(void **pointer_p, size_t count, size_t size, const char *what,
+                        hp_error_t *err) {
+    void *p = hp_calloc(count ? count : 1, size);
+    if (p == NULL)
+        return hp_fail(err, HP_MEMORY, "out of memory: %zu x %zu bytes for %s", count, size, what);
+    *pointer_p = p;
+    return HP_OK;
+}
+
+void hp_free(void *pointer) { free(pointer); }
+
+char *hp_strdup(const char *text) {
+    size_t n = strlen(text) + 1;
+    char *copy = hp_calloc(n, 1);
+    if (copy != NULL) memcpy(copy, text, n);
+    return copy;
+}
+
+void *hp_arena_take(hp_arena_t *arena, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX;
+    bytes = round_up(bytes);
+    if (arena->base == NULL) {
+        if (__builtin_add_overflow(arena->size, bytes, &arena->size)) arena->size = SIZE_MAX;
+        return NULL;
+    }
+    if (bytes > arena->size - arena->used) return NULL; /* the two passes differ */
+    void *p = arena->base + arena->used;
+    arena->used += bytes;
+    return p;
+}
+
+hp_status_t hp_arena_commit(hp_arena_t *arena, const char *what, hp_error_t *err) {
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, arena->size, 1, what, err));
+    arena->base = p;
+    arena->used = 0;
+    return HP_OK;
+}
+
+void hp_arena_release(hp_arena_t *arena) {
+    hp_free(arena->base);
+    *arena = (hp_arena_t){0};
+}

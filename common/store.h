@@ -1,0 +1,112 @@
+/* The store: images, questions, vocabulary and answers of a data set in one LMDB environment that is
+ * written once, renamed into place when whole, and never changed. The only door to LMDB.
+ * docs/store.md describes the format. */
+#ifndef HP_STORE_H
+#define HP_STORE_H
+
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { HP_DTYPE_NONE, HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16, HP_DTYPE_U8 } hp_dtype_t;
+typedef enum { HP_METRIC_VQA, HP_METRIC_EXACT } hp_metric_t;
+typedef enum { HP_RECORD_FEATURES, HP_RECORD_PIXELS, HP_RECORD_PICTURE } hp_record_kind_t;
+
+size_t hp_dtype_size(hp_dtype_t dtype);
+const char *hp_dtype_name(hp_dtype_t dtype);
+
+typedef struct {
+    char name[64];
+    uint64_t first, count; /* questions [first, first + count) of the store */
+} hp_split_t;
+
+/* What the manifest says. Strings live as long as the store. A store holds features, or pixels, or
+ * both; `pictures` are encoded PNG or JPEG files, for people to look at. */
+typedef struct {
+    /* features: [cells][channels], row-major; u8 means value / 255 */
+    hp_dtype_t feature_dtype; /* NONE: no features */
+    int grid_height, grid_width; /* cells = height * width; 0, 0 for a ragged set */
+    int max_cells, channels;
+    /* pixels: u8 [height][width][3] */
+    int pixel_height, pixel_width; /* 0: no pixels */
+    bool pictures;
+    uint64_t images, questions;
+    int words; /* word 0 is the unknown word */
+    const char *const *word;
+    int answers;
+    const char *const *answer;
+    int splits;
+    const hp_split_t *split;
+    hp_metric_t metric;
+    int code_bits; /* length of a question's bit code (Sort-of-CLEVR: 11); 0: none */
+    int max_tokens; /* longest question */
+    const char *source; /* provenance, one line */
+    char digest[33];    /* of the manifest, hexadecimal: what ranks compare */
+} hp_store_info_t;
+
+/* One human answer. */
+typedef struct {
+    const char *text;
+    int32_t answer_id; /* -1: the file gave none */
+    int32_t confidence; /* 0 none given, 1 no, 2 maybe, 3 yes */
+} hp_answer_t;
+
+/* One question. Pointers are valid until the same reader's next question. */
+typedef struct {
+    int64_t question_id;
+    uint32_t image; /* ordinal of its image */
+    const char *text;
+    int tokens;
+    const int32_t *token; /* indices in `word` */
+    uint32_t code;        /* bit code */
+    const char *question_type, *answer_type;
+    const char *target; /* the answer that training uses (multiple_choice_answer) */
+    int32_t label;      /* target's index in `answer`, or -1: not among them */
+    int answers;
+    const hp_answer_t *answer;
+} hp_question_t;
+
+typedef struct hp_store hp_store_t;
+typedef struct hp_store_reader hp_store_reader_t;
+
+/* Open read-only. HP_INPUT: not there, not a store, another version. HP_CORRUPT: truncated or a
+ * manifest that does not match its hash. */
+hp_status_t hp_store_open(const char *path, hp_store_t **store_p, hp_error_t *err) HP_MUST_CHECK;
+void hp_store_close(hp_store_t *store); /* after all its readers; NULL is fine */
+const hp_store_info_t *hp_store_info(const hp_store_t *store);
+
+/* Index in info->split, or an error that lists the splits there are. */
+hp_status_t hp_store_find_split(const hp_store_t *store, const char *name, int *split_p,
+                                hp_error_t *err) HP_MUST_CHECK;
+
+/* Columns over all questions of the store, [info->questions] each, memory-mapped, valid while the
+ * store is open: what a sampler needs without decoding records. */
+const uint32_t *hp_store_question_image(const hp_store_t *store);
+const int32_t *hp_store_question_label(const hp_store_t *store);
+
+/* A reader is one LMDB read transaction: use it from one thread at a time. */
+hp_status_t hp_store_reader_open(hp_store_t *store, hp_store_reader_t **reader_p, hp_error_t *err)
+    HP_MUST_CHECK;
+void hp_store_reader_close(hp_store_reader_t *reader);
+
+hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question,
+                                   hp_question_t *out, hp_error_t *err) HP_MUST_CHECK;
+
+/* The raw payload of an image, uncopied, valid while the reader is open; not aligned.
+ * `prefetch` asks the kernel to read it ahead and returns nothing. */
+hp_status_t hp_store_read_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind,
+                                const void **data_p, size_t *bytes_p, hp_error_t *err)
+    HP_MUST_CHECK;
+void hp_store_prefetch_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind);
+
+/* The image's name or id as its source had it. Valid until the reader's next call. */
+hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image,
+                                     const char **name_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* Features of an image as fp32 [cells][channels]; u8 is divided by 255. `capacity` cells at most. */
+hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
+                                   int capacity, int *cells_p, hp_error_t *err) HP_MUST_CHECK;
+
+#endif

@@ -1,0 +1,87 @@
+/* Messages between ranks: non-blocking, two-sided, matched by (source, tag) in order, as MPI does.
+ * One thread of a rank, its communication thread, makes every call on an endpoint except
+ * hp_transport_wake. Two implementations with one behaviour: MPI, and a loopback between threads
+ * of one process. The only door to MPI is transport_mpi.c. */
+#ifndef HP_TRANSPORT_H
+#define HP_TRANSPORT_H
+
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct hp_transport hp_transport_t;
+typedef struct hp_request hp_request_t;
+
+#define HP_ANY_SOURCE (-1)
+#define HP_TAG_MAX 0x3fffffff
+#define HP_MESSAGE_MAX ((size_t)1 << 30) /* bytes of one message */
+
+typedef struct {
+    hp_status_t status; /* HP_OK; HP_INTERRUPTED: cancelled; HP_TRANSPORT: too long for the buffer, or failed */
+    int source;         /* receives: who sent it */
+    size_t bytes;       /* receives: how much arrived */
+} hp_completion_t;
+
+/* Called from hp_transport_progress, in the communication thread. May begin further messages. */
+typedef void (*hp_done_t)(void *context, const hp_completion_t *completion);
+
+int hp_transport_rank(const hp_transport_t *transport);
+int hp_transport_size(const hp_transport_t *transport);
+const char *hp_transport_host(const hp_transport_t *transport); /* of this rank */
+/* Ranks that run on this rank's host, itself included. Known since the start. */
+int hp_transport_local_ranks(const hp_transport_t *transport);
+int hp_transport_local_index(const hp_transport_t *transport); /* 0 .. local_ranks-1 */
+
+/* Begin a send. `buffer` must stay unchanged until `done` is called. Never blocks. `done` may be
+ * NULL for a message whose bytes are copied: at most HP_COPIED bytes. */
+#define HP_COPIED 4096
+hp_status_t hp_transport_send(hp_transport_t *transport, int to, uint32_t tag, const void *buffer,
+                              size_t bytes, hp_done_t done, void *context, hp_error_t *err)
+    HP_MUST_CHECK;
+
+/* Begin a receive into buffer[0 .. capacity). *request_p may be NULL; it serves hp_transport_cancel
+ * and is invalid once `done` was called. */
+hp_status_t hp_transport_receive(hp_transport_t *transport, int from, uint32_t tag, void *buffer,
+                                 size_t capacity, hp_done_t done, void *context,
+                                 hp_request_t **request_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* The receive ends: `done` is called with HP_INTERRUPTED, or with the message that just arrived. */
+void hp_transport_cancel(hp_transport_t *transport, hp_request_t *request);
+
+/* Deliver what has completed. Returns the number of completions delivered, 0 for none. */
+int hp_transport_progress(hp_transport_t *transport);
+
+/* Sleep until something may have happened, hp_transport_wake was called, or `limit_us`
+ * microseconds are over. MPI: a nap that grows from 20 to 200 us while nothing comes (1 ms when
+ * `idle`), cut short by wake. Loopback: a condition variable. */
+void hp_transport_wait(hp_transport_t *transport, int limit_us, bool idle);
+void hp_transport_wake(hp_transport_t *transport); /* from any thread */
+
+/* Number of messages begun and not done. */
+int hp_transport_pending(const hp_transport_t *transport);
+
+/* n endpoints in one process; endpoint i is rank i. */
+hp_status_t hp_transport_loopback(int n, hp_transport_t **endpoints, hp_error_t *err)
+    HP_MUST_CHECK;
+
+/* MPI_Init_thread and an endpoint for this rank on an own communicator with MPI_ERRORS_RETURN.
+ * Collective over all ranks. Sets what a process can set before MPI_Init (yield when idle) where the
+ * environment does not say otherwise. */
+hp_status_t hp_transport_mpi(hp_transport_t **transport_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* True where the process was started by mpirun, srun or the like (more than one rank or a PMI
+ * environment): decides between MPI and the loopback. */
+bool hp_transport_launched(void);
+
+/* Collective at the start, the only one: rank 0's bytes to all. *bytes_p is allocated on the other
+ * ranks (hp_free). MPI only; with the loopback the ranks share memory. */
+hp_status_t hp_transport_share(hp_transport_t *transport, void **data_p, size_t *bytes_p,
+                               hp_error_t *err) HP_MUST_CHECK;
+
+/* Ends an endpoint. MPI: `clean` (every peer said goodbye) finalises; otherwise pending requests are
+ * left alone and MPI_Finalize is not called: the caller ends the process with _exit. */
+void hp_transport_close(hp_transport_t *transport, bool clean);
+
+#endif

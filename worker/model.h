@@ -1,0 +1,89 @@
+/* A visual question answering model built from a configuration: binds the parameter table and the
+ * workspace, runs forward and backward over a batch. Knows nothing of ranks, stores or files. */
+#ifndef WK_MODEL_H
+#define WK_MODEL_H
+
+#include "common/config.h"
+#include "common/params.h"
+#include "worker/nn/batch.h"
+
+typedef struct wk_model wk_model_t;
+
+/* What the data fixes. */
+typedef struct {
+    int channels;  /* of a cell, appended coordinates included */
+    int max_cells; /* of one image */
+    int words;     /* vocabulary */
+    int answers;   /* classes */
+} wk_model_shape_t;
+
+/* The largest batch the workspace must hold. */
+typedef struct {
+    int images, questions, tokens, cells;
+} wk_model_limits_t;
+
+/* Called as parameters come into use and as their gradients become final. Either may be NULL.
+ * `need` may block until the parameter's value is there; an error ends the pass. Indices are rows
+ * of the parameter table. */
+typedef struct {
+    hp_status_t (*need)(void *context, int param, hp_error_t *err);
+    hp_status_t (*final)(void *context, int param, hp_error_t *err);
+    void *context;
+} wk_model_hooks_t;
+
+/* A selection given from outside (finite differences, tests). CSR over questions; cells count from
+ * the image's first, ascending. */
+typedef struct {
+    const int *offset; /* [questions + 1] */
+    const int *cell;   /* [offset[questions]] */
+} wk_selection_t;
+
+typedef struct {
+    bool train;                  /* dropout on */
+    uint64_t seed;               /* of random choices, with batch->key */
+    const wk_selection_t *fixed; /* NULL: the model selects */
+    wk_model_hooks_t hooks;
+} wk_pass_t;
+
+/* Pointers are into the model's workspace, valid until its next forward. */
+typedef struct {
+    double loss_sum;       /* cross entropy summed over labelled questions */
+    int labelled, correct; /* questions with a label; those whose largest logit is the label */
+    const nn_real *logits; /* [questions][answers] */
+    wk_selection_t selection;
+    const nn_real *presence; /* [sum over questions of their image's cells]: |m|^2 - |q|^2, or NULL
+                                where the attention has none */
+    const int *presence_offset; /* [questions + 1] */
+    int64_t forward_madds, backward_madds; /* multiply-adds of matrix products of the last passes */
+    int64_t embed_backward_madds;       /* those of the image embedding's backward alone */
+    int64_t embed_backward_madds_dense; /* what they would be if every cell had a gradient */
+    int sparse_rows;         /* distinct rows of the sparse parameter with a gradient */
+    const int32_t *sparse_row; /* [sparse_rows], ascending */
+} wk_result_t;
+
+/* The parameter table of a model: a pure function of configuration and shape. The caller releases
+ * it with hp_params_release. HP_INPUT where the parts do not fit together. */
+hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *shape,
+                           hp_params_t *params, hp_error_t *err) HP_MUST_CHECK;
+
+/* Allocates all workspace for batches up to `limits`. */
+hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,
+                            const wk_model_limits_t *limits, wk_model_t **model_p,
+                            hp_error_t *err) HP_MUST_CHECK;
+void wk_model_destroy(wk_model_t *model);
+const hp_params_t *wk_model_params(const wk_model_t *model);
+size_t wk_model_workspace_bytes(const wk_model_t *model);
+
+/* weights: the flat block [params->total]. The batch must stay as it is until backward is done. */
+hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
+                             const wk_pass_t *pass, wk_result_t *result, hp_error_t *err)
+    HP_MUST_CHECK;
+
+/* Gradient of loss_sum of the last forward. Overwrites grads [params->total]; of a parameter with
+ * sparse rows only the rows listed in result->sparse_row are written. Each parameter's `final` hook
+ * is called once, as soon as its gradient will not change. Also updates result's counts. */
+hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
+                              const wk_pass_t *pass, nn_real *grads, wk_result_t *result,
+                              hp_error_t *err) HP_MUST_CHECK;
+
+#endif

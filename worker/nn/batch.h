@@ -1,0 +1,24 @@
+/* A batch as the neural network sees it: a set of images, and a set of questions that point at them.
+ * Cells and words are packed ragged sets (offsets as in CSR). Plain data: owned by whoever built it. */
+#ifndef NN_BATCH_H
+#define NN_BATCH_H
+
+#include "worker/nn/real.h"
+
+#include <stdint.h>
+
+typedef struct {
+    int images;
+    const int *cell_offset; /* [images + 1]; cells of image i: cell_offset[i] .. cell_offset[i+1] */
+    const nn_real *cells;   /* [cell_offset[images]][channels], normalised, coordinates appended */
+    int channels;
+
+    int questions;
+    const int *image;        /* [questions], non-decreasing: questions of an image are neighbours */
+    const int *token_offset; /* [questions + 1] */
+    const int32_t *token;    /* [token_offset[questions]]; every question has at least one */
+    const int32_t *label;    /* [questions]; -1: unknown, adds nothing to the loss */
+    const uint64_t *key;     /* [questions]; identity of (epoch, example), for random choices */
+} nn_batch_t;
+
+#endif
