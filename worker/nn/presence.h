@@ -20,9 +20,10 @@ void nn_squared_norms(int rows, int width, const nn_real *x, nn_real *norm);
 
 /* presence[offset[q] + i] = |x_i|^2 + 2 x_i.q
  * x: [cells of the batch][width]; q: [questions][width]; norm: [cells of the batch], |x|^2 as
- * nn_squared_norms gives it; offset: from nn_presence_offsets; presence: [offset[questions]]. */
-void nn_presence(const nn_batch_t *batch, int width, const nn_real *x, const nn_real *q,
-                 const nn_real *norm, const int *offset, nn_real *presence);
+ * nn_squared_norms gives it; offset: from nn_presence_offsets; presence: [offset[questions]].
+ * Returns the multiply-adds. */
+int64_t nn_presence(const nn_batch_t *batch, int width, const nn_real *x, const nn_real *q,
+                    const nn_real *norm, const int *offset, nn_real *presence);
 
 /* The control that does not see the question: presence[offset[q] + i] = |x_i|^2. */
 void nn_presence_image_only(const nn_batch_t *batch, const nn_real *norm, const int *offset,

@@ -1,0 +1,41 @@
+/* Small loops over rows of numbers, where a matrix product would be too much. */
+#ifndef NN_ROWS_H
+#define NN_ROWS_H
+
+#include "worker/nn/real.h"
+
+#include <stddef.h>
+
+/* Row r of a row-major matrix of `width` columns. */
+static inline nn_real *nn_row(nn_real *x, int r, int width) {
+    return x + (size_t)r * (size_t)width;
+}
+static inline const nn_real *nn_row_const(const nn_real *x, int r, int width) {
+    return x + (size_t)r * (size_t)width;
+}
+
+/* y += a x */
+static inline void nn_axpy(int n, nn_real a, const nn_real *x, nn_real *y) {
+    for (int i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+/* y += x */
+static inline void nn_add(int n, const nn_real *x, nn_real *y) {
+    for (int i = 0; i < n; i++) y[i] += x[i];
+}
+
+/* x.y in a fixed order of summation. Sixteen partial sums: a compiler that must not reorder
+ * additions can then use vector registers, and the rounding error is that of a sum a sixteenth as
+ * long. */
+static inline nn_real nn_dot(int n, const nn_real *x, const nn_real *y) {
+    nn_real part[16] = {0};
+    int i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; j++) part[j] += x[i + j] * y[i + j];
+    nn_real sum = 0;
+    for (; i < n; i++) sum += x[i] * y[i];
+    for (int j = 0; j < 16; j++) sum += part[j];
+    return sum;
+}
+
+#endif
