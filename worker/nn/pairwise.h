@@ -34,12 +34,12 @@ typedef struct {
     nn_real *slot;          /* [max_cells][3 heads head_width]: W m of one question's cells */
     nn_real *grad_slot;     /* as slot */
     nn_real *score;         /* [NN_PAIRWISE_TILE][max_cells] */
-    nn_real *grad_score;    /* as score */
-    nn_real *column;        /* [2][max_cells] */
+    nn_real *column;        /* [max_cells]: column sums of the softmax */
+    nn_real *grad_column;   /* as column */
 } nn_pairwise_t;
 
-#define NN_PAIRWISE_TILE                                                                           \
-    64 /* rows of the score matrix held at once: memory is linear in the cells */
+/* Rows of the score matrix held at once: memory is linear in the cells. */
+#define NN_PAIRWISE_TILE 64
 
 static inline int nn_pairwise_out(const nn_pairwise_shape_t *shape) {
     return shape->heads * shape->head_width;
@@ -52,19 +52,16 @@ void nn_pairwise_take(nn_pairwise_t *pairwise, hp_arena_t *arena, const nn_pairw
 
 /* weight: [3 heads head_width][width]: the rows of Wq, then Wk, then Wv, each head by head (as
  * in_proj_weight of torch.nn.MultiheadAttention). x: [rows][width], packed; q: [questions][width].
- * out: [questions][heads head_width]. */
-void nn_pairwise_forward(nn_pairwise_t *pairwise, const nn_selected_t *selected,
-                         const nn_real *weight, const nn_real *x, const nn_real *q, nn_real *out);
+ * out: [questions][heads head_width]; zero where a question has no cell. Returns the multiply-adds
+ * of the matrix products, as does backward. */
+int64_t nn_pairwise_forward(nn_pairwise_t *pairwise, const nn_selected_t *selected,
+                            const nn_real *weight, const nn_real *x, const nn_real *q,
+                            nn_real *out);
 
-/* After forward of the same selection. grad_weight, grad_x [rows][width] and grad_q are added to.
- */
-void nn_pairwise_backward(nn_pairwise_t *pairwise, const nn_selected_t *selected,
-                          const nn_real *weight, const nn_real *x, const nn_real *q,
-                          const nn_real *grad_out, nn_real *grad_weight, nn_real *grad_x,
-                          nn_real *grad_q);
-
-/* Multiply-adds of the matrix products, for the log. */
-int64_t nn_pairwise_forward_madds(const nn_pairwise_t *pairwise, const nn_selected_t *selected);
-int64_t nn_pairwise_backward_madds(const nn_pairwise_t *pairwise, const nn_selected_t *selected);
+/* After forward of the same selection. grad_weight, grad_x and grad_q are added to. */
+int64_t nn_pairwise_backward(nn_pairwise_t *pairwise, const nn_selected_t *selected,
+                             const nn_real *weight, const nn_real *x, const nn_real *q,
+                             const nn_real *grad_out, nn_real *grad_weight, nn_real *grad_x,
+                             nn_real *grad_q);
 
 #endif
