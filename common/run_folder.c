@@ -1,0 +1,274 @@
+#include "common/run_folder.h"
+
+#include "common/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <dirent.h>
+#include <yajl/yajl_tree.h>
+#include <yajl/yajl_gen.h>
+
+struct hp_run_lock {
+    int fd;
+};
+
+hp_status_t hp_run_path(const char *run, const char *name, char *out, hp_error_t *err) {
+    int n = snprintf(out, HP_RUN_PATH, "%s/%s", run, name);
+    if (n < 0 || n >= HP_RUN_PATH)
+        return hp_fail(err, HP_INPUT, "path of the run is too long: '%.200s...'", run);
+    return HP_OK;
+}
+
+static bool is_empty(const char *path) {
+    DIR *dir = opendir(path);
+    if (dir == NULL) return false;
+    bool empty = true;
+    for (struct dirent *e; empty && (e = readdir(dir)) != NULL;)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    closedir(dir);
+    return empty;
+}
+
+/* mkdir -p: parents too, so that `--run runs/a` needs no preparation. */
+static hp_status_t make_folders(const char *path, hp_error_t *err) {
+    char part[HP_RUN_PATH];
+    if (strlen(path) >= sizeof part)
+        return hp_fail(err, HP_INPUT, "path of the run is too long: '%.200s...'", path);
+    strcpy(part, path);
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
+        *slash = '/';
+    }
+    if (mkdir(part, 0777) != 0 && errno != EEXIST)
+        return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
+    return HP_OK;
+}
+
+/* Open file description locks belong to the open file: they end with the process, work on NFS, and
+ * are not lost when another part of the program closes the same file. */
+static hp_status_t take_lock(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) {
+    char path[HP_RUN_PATH];
+    HP_TRY(hp_run_path(run, "lock", path, err));
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(hp_run_lock_t), "lock", err));
+    hp_run_lock_t *lock = p;
+    lock->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->fd < 0) {
+        hp_free(lock);
+        return hp_fail_errno(err, HP_INPUT, "cannot open '%s'", path);
+    }
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(lock->fd, F_OFD_SETLK, &whole) != 0) {
+        int why = errno;
+        char holder[300] = "";
+        ssize_t n = pread(lock->fd, holder, sizeof holder - 1, 0);
+        holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
+        hp_run_unlock(lock);
+        errno = why;
+        if (why == EAGAIN || why == EACCES)
+            return hp_fail(err, HP_INPUT, "run folder '%s' is in use by %s", run,
+                           holder[0] != '\0' ? holder : "another process");
+        return hp_fail_errno(err, HP_IO, "cannot lock '%s'", path);
+    }
+    char host[256] = "", text[300];
+    gethostname(host, sizeof host - 1);
+    int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
+    if (ftruncate(lock->fd, 0) != 0 || pwrite(lock->fd, text, (size_t)n, 0) != n) {
+        hp_run_unlock(lock);
+        return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+    }
+    *lock_p = lock;
+    return HP_OK;
+}
+
+hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) {
+    static const char *const sub[] = {"checkpoints", "log", "eval"};
+    if (run[0] == '\0') return hp_fail(err, HP_INPUT, "the run folder's name is empty");
+    struct stat st;
+    if (stat(run, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty(run)))
+        return hp_fail(err, HP_INPUT,
+                       "run folder '%s' exists: continue it with --resume, or take another name",
+                       run);
+    HP_TRY(make_folders(run, err));
+    HP_TRY(take_lock(run, lock_p, err));
+    for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
+        char path[HP_RUN_PATH];
+        hp_status_t status = hp_run_path(run, sub[i], path, err);
+        if (status == HP_OK) status = make_folders(path, err);
+        if (status != HP_OK) {
+            hp_run_unlock(*lock_p);
+            *lock_p = NULL;
+            return status;
+        }
+    }
+    return HP_OK;
+}
+
+hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) {
+    char path[HP_RUN_PATH];
+    HP_TRY(hp_run_path(run, "config.yaml", path, err));
+    if (access(path, R_OK) != 0)
+        return hp_fail(err, HP_INPUT, "no run in '%s': there is no config.yaml in it", run);
+    return take_lock(run, lock_p, err);
+}
+
+void hp_run_unlock(hp_run_lock_t *lock) {
+    if (lock == NULL) return;
+    close(lock->fd);
+    hp_free(lock);
+}
+
+static hp_status_t write_and_sync(const char *path, const char *text, size_t bytes,
+                                  hp_error_t *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = write(fd, text + done, bytes - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break;
+        done += (size_t)n;
+    }
+    bool good = done == bytes && fsync(fd) == 0;
+    int why = errno;
+    if (close(fd) != 0 && good) {
+        good = false;
+        why = errno;
+    }
+    errno = why;
+    if (!good) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+    return HP_OK;
+}
+
+hp_status_t hp_run_write_file(const char *run, const char *name, const char *text, size_t bytes,
+                              hp_error_t *err) {
+    char path[HP_RUN_PATH], temporary[HP_RUN_PATH], part[300];
+    snprintf(part, sizeof part, "%s.part", name);
+    HP_TRY(hp_run_path(run, name, path, err));
+    HP_TRY(hp_run_path(run, part, temporary, err));
+    hp_status_t status = write_and_sync(temporary, text, bytes, err);
+    if (status == HP_OK && rename(temporary, path) != 0)
+        status = hp_fail_errno(err, HP_IO, "cannot rename '%s' to '%s'", temporary, path);
+    if (status != HP_OK) unlink(temporary);
+    return status;
+}
+
+static const char *const state_name[] = {"running", "done", "stopped", "failed"};
+
+const char *hp_run_state_name(hp_run_state_t state) { return state_name[state]; }
+
+hp_status_t hp_run_status_write(const char *run, const hp_run_status_t *status, hp_error_t *err) {
+    yajl_gen gen = yajl_gen_alloc(NULL);
+    if (gen == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the run's status");
+#define KEY(name) yajl_gen_string(gen, (const unsigned char *)(name), strlen(name))
+    yajl_gen_map_open(gen);
+    KEY("state"), KEY(state_name[status->state]);
+    KEY("step"), yajl_gen_integer(gen, status->step);
+    KEY("steps"), yajl_gen_integer(gen, status->steps);
+    KEY("start"), yajl_gen_integer(gen, status->start);
+    KEY("host"), KEY(status->host);
+    KEY("pid"), yajl_gen_integer(gen, status->pid);
+    KEY("time"), yajl_gen_double(gen, status->time);
+    KEY("requeue"), yajl_gen_bool(gen, status->requeue);
+    KEY("message"), KEY(status->message);
+    yajl_gen_map_close(gen);
+#undef KEY
+    const unsigned char *text;
+    size_t bytes;
+    yajl_gen_get_buf(gen, &text, &bytes);
+    char line[4096];
+    hp_status_t result;
+    if (bytes + 1 < sizeof line) {
+        memcpy(line, text, bytes);
+        line[bytes++] = '\n';
+        result = hp_run_write_file(run, "status", line, bytes, err);
+    } else {
+        result = hp_fail(err, HP_INTERNAL, "the run's status is too long");
+    }
+    yajl_gen_free(gen);
+    return result;
+}
+
+static int64_t get_int(yajl_val tree, const char *key) {
+    const char *path[] = {key, NULL};
+    yajl_val v = yajl_tree_get(tree, path, yajl_t_number);
+    return v != NULL && YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
+}
+
+static void get_text(yajl_val tree, const char *key, char *out, size_t size) {
+    const char *path[] = {key, NULL};
+    yajl_val v = yajl_tree_get(tree, path, yajl_t_string);
+    snprintf(out, size, "%s", v != NULL ? YAJL_GET_STRING(v) : "");
+}
+
+hp_status_t hp_run_status_read(const char *run, hp_run_status_t *status, hp_error_t *err) {
+    char path[HP_RUN_PATH], text[4096], why[256], state[16];
+    HP_TRY(hp_run_path(run, "status", path, err));
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return hp_fail_errno(err, HP_INPUT, "cannot read '%s'", path);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[n] = '\0';
+    yajl_val tree = yajl_tree_parse(text, why, sizeof why);
+    if (tree == NULL) return hp_fail(err, HP_CORRUPT, "'%s' is not a run's status", path);
+    hp_run_status_t out = {.step = get_int(tree, "step"),
+                           .steps = get_int(tree, "steps"),
+                           .start = get_int(tree, "start"),
+                           .pid = get_int(tree, "pid")};
+    get_text(tree, "state", state, sizeof state);
+    get_text(tree, "host", out.host, sizeof out.host);
+    get_text(tree, "message", out.message, sizeof out.message);
+    yajl_val time = yajl_tree_get(tree, (const char *[]){"time", NULL}, yajl_t_number);
+    out.time = time != NULL ? YAJL_GET_DOUBLE(time) : 0;
+    out.requeue = yajl_tree_get(tree, (const char *[]){"requeue", NULL}, yajl_t_true) != NULL;
+    yajl_tree_free(tree);
+    for (int i = 0; i < 4; i++)
+        if (strcmp(state, state_name[i]) == 0) {
+            out.state = (hp_run_state_t)i;
+            *status = out;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_CORRUPT, "'%s' is not a run's status", path);
+}
+
+static void probe_name(uint64_t token, char out[64]) {
+    snprintf(out, 64, ".probe-%016" PRIx64, token);
+}
+
+hp_status_t hp_run_probe_leave(const char *run, uint64_t token, hp_error_t *err) {
+    char name[64];
+    probe_name(token, name);
+    return hp_run_write_file(run, name, "", 0, err);
+}
+
+hp_status_t hp_run_probe_find(const char *run, uint64_t token, hp_error_t *err) {
+    char name[64], path[HP_RUN_PATH], host[256] = "";
+    probe_name(token, name);
+    HP_TRY(hp_run_path(run, name, path, err));
+    for (int i = 0; i < 50; i++) {
+        if (access(path, F_OK) == 0) return HP_OK;
+        /* Listing the folder makes NFS clients look again. */
+        is_empty(run);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    gethostname(host, sizeof host - 1);
+    return hp_fail(err, HP_INPUT,
+                   "run folder '%s' on host %s is not the one rank 0 uses: it must be on a file "
+                   "system that all hosts share",
+                   run, host);
+}
+
+void hp_run_probe_remove(const char *run, uint64_t token) {
+    char name[64], path[HP_RUN_PATH];
+    probe_name(token, name);
+    if (hp_run_path(run, name, path, NULL) == HP_OK) unlink(path);
+}
