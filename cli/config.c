@@ -1,0 +1,45 @@
+/* hanps config: the resolved configuration, and the documentation of its keys. */
+#include "cli/command.h"
+#include "common/config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+static const char usage[] =
+    "usage: hanps config [CONFIG] [--set KEY=VALUE]...\n"
+    "       hanps config --keys\n\n"
+    "Prints the configuration with everything that CONFIG extends, every default and every --set\n"
+    "filled in; without CONFIG, the defaults.\n\n"
+    "  --set KEY=VALUE  override a key: --set model.attention.cells=32\n"
+    "  --keys           list all keys with what is allowed, the default and the meaning\n";
+
+hp_status_t cli_config(int argc, char **argv, hp_error_t *err) {
+    enum { SET = 1, KEYS };
+    static const struct option options[] = {{"set", required_argument, NULL, SET},
+                                            {"keys", no_argument, NULL, KEYS},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    /* The file first, whatever the order of the arguments: what --set says comes last. */
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return HP_OK;
+        }
+        if (option == KEYS) return hp_config_document(stdout, err);
+        if (option == '?')
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+    }
+    if (argc - optind > 1)
+        return hp_fail(err, HP_INPUT, "%s: one CONFIG is allowed", argv[optind + 1]);
+    hp_config_t config;
+    hp_config_default(&config);
+    if (optind < argc) HP_TRY(hp_config_load(&config, argv[optind], err));
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+        if (option == SET) HP_TRY(hp_config_set(&config, optarg, err));
+    HP_TRY(hp_config_check(&config, err));
+    return hp_config_write(&config, stdout, err);
+}
