@@ -1,5 +1,11 @@
 /* A worker's side of the parameter server: units, pull, push. One thread of the rank does all its
- * communication; the calls below hand work to it and wait. They are made from the compute thread. */
+ * communication; the calls below hand work to it and wait. They are made from the compute thread,
+ * wk_client_next_unit from a prefetch thread.
+ *
+ * wk_client_begin, _need and _final may return HP_INTERRUPTED: the unit is not wanted any more (the
+ * run ends, or the unit was given to another worker). It is no failure: drop the unit's batch, call
+ * wk_client_abort where begin had succeeded, and go on with the next unit; at the end of the run
+ * that is the one with `last`. */
 #ifndef WK_CLIENT_H
 #define WK_CLIENT_H
 
@@ -33,7 +39,7 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
 /* Says goodbye to the servers, ends the thread. */
 hp_status_t wk_client_close(wk_client_t *client, hp_error_t *err);
 
-/* The unit that will come after those taken so far, without waiting for weights: what a prefetch
+/* Thread safe. The unit that will come after those taken so far, without waiting for weights: what a prefetch
  * thread reads ahead. Blocks until one is known. Units are taken in this order. */
 hp_status_t wk_client_next_unit(wk_client_t *client, wk_unit_t *unit_p, hp_error_t *err)
     HP_MUST_CHECK;
