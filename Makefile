@@ -52,6 +52,8 @@ CLI_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out cli/main.c,$(call src,cli)
 MAIN_O := $(BUILD)/obj/cli/main.o
 LIBS := $(BUILD)/libcli.a $(BUILD)/libps.a $(BUILD)/libworker.a $(BUILD)/libcommon.a $(BUILD)/libproto.a
 
+TEST_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(call src,tests/support))
+
 # The network again in double, for finite differences.
 DOUBLE_O := $(patsubst %.c,$(BUILD)/double/%.o,$(call src,worker/nn) $(wildcard worker/model*.c) $(wildcard tests/numeric/naive*.c))
 
@@ -104,6 +106,7 @@ $(BUILD)/libps.a: $(PS_O)
 $(BUILD)/libworker.a: $(WORKER_O)
 $(BUILD)/libcli.a: $(CLI_O)
 $(BUILD)/libproto.a: $(PROTO_O)
+$(BUILD)/libtest.a: $(TEST_O)
 $(BUILD)/libdouble.a: $(DOUBLE_O)
 $(BUILD)/lib%.a:
 	@mkdir -p $(@D)
@@ -113,13 +116,13 @@ $(BUILD)/lib%.a:
 $(BUILD)/hanps: $(MAIN_O) $(LIBS)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_O) $(LIBS) $(LDLIBS_ALL)
 
-$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBS)
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(LIBS) $(LDLIBS_ALL) -lcmocka
+	$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) -lcmocka
 
-$(BUILD)/tests/mpi/%: $(BUILD)/obj/tests/mpi/%.o $(LIBS)
+$(BUILD)/tests/mpi/%: $(BUILD)/obj/tests/mpi/%.o $(BUILD)/libtest.a $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(LIBS) $(LDLIBS_ALL) -lcmocka
+	$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) -lcmocka
 
 $(BUILD)/tests/numeric/%: $(BUILD)/double/tests/numeric/%.o $(BUILD)/libdouble.a $(BUILD)/libcommon.a $(BUILD)/libproto.a
 	@mkdir -p $(@D)
