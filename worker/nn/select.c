@@ -95,32 +95,30 @@ static int select_adaptive(const nn_real *presence, nn_real question_norm, int n
     return count > 0 || n == 0 ? count : select_ranked(presence, 1, n, 1, out);
 }
 
+/* presence: of the question's n cells; not read where the kind has no need of it. */
+static int select_question(const nn_select_t *select, uint64_t key, int n, const nn_real *presence,
+                           const nn_real *question_norm, int *out) {
+    if (select->kind == NN_SELECT_ADAPTIVE)
+        return select_adaptive(presence, *question_norm, n, out);
+    if (select->kind == NN_SELECT_ALL || select->cells >= n) return select_all(n, out);
+    if (select->kind == NN_SELECT_RANDOM)
+        return select_random(select->seed, key, n, select->cells, out);
+    return select_ranked(presence, select->kind == NN_SELECT_LOWEST ? -1 : 1, n, select->cells,
+                         out);
+}
+
 void nn_select(const nn_select_t *select, const nn_batch_t *batch, const nn_real *presence,
                const int *presence_offset, const nn_real *question_norm, nn_selected_t *selected) {
+    bool ranked = select->kind != NN_SELECT_ALL && select->kind != NN_SELECT_RANDOM;
+    bool adaptive = select->kind == NN_SELECT_ADAPTIVE;
     int slots = 0;
     for (int q = 0; q < batch->questions; q++) {
         int image = batch->image[q];
         int n = batch->cell_offset[image + 1] - batch->cell_offset[image];
-        int *out = selected->cell + slots;
         selected->offset[q] = slots;
-        switch (select->cells >= n && select->kind != NN_SELECT_ADAPTIVE ? NN_SELECT_ALL
-                                                                         : select->kind) {
-        case NN_SELECT_ALL:
-            slots += select_all(n, out);
-            break;
-        case NN_SELECT_LARGEST:
-            slots += select_ranked(presence + presence_offset[q], 1, n, select->cells, out);
-            break;
-        case NN_SELECT_LOWEST:
-            slots += select_ranked(presence + presence_offset[q], -1, n, select->cells, out);
-            break;
-        case NN_SELECT_RANDOM:
-            slots += select_random(select->seed, batch->key[q], n, select->cells, out);
-            break;
-        case NN_SELECT_ADAPTIVE:
-            slots += select_adaptive(presence + presence_offset[q], question_norm[q], n, out);
-            break;
-        }
+        slots += select_question(select, select->kind == NN_SELECT_RANDOM ? batch->key[q] : 0, n,
+                                 ranked ? presence + presence_offset[q] : NULL,
+                                 adaptive ? question_norm + q : NULL, selected->cell + slots);
     }
     selected->offset[batch->questions] = slots;
     selected->questions = batch->questions;
