@@ -1,0 +1,169 @@
+#include "worker/model_parts.h"
+#include "worker/nn/dropout.h"
+#include "worker/nn/embedding.h"
+#include "worker/nn/linear.h"
+#include "worker/nn/loss.h"
+#include "worker/nn/pool.h"
+
+#include <string.h>
+
+/* The gradient of a parameter will not change any more. */
+static hp_status_t finish(const wk_run_t *run, int param) {
+    const hp_params_t *params = &run->model->params;
+    const hp_param_t *p = &params->param[param];
+    const int64_t end = param + 1 < params->count ? p[1].offset : params->total;
+    if (!p->sparse_rows) /* padding is part of the block that travels */
+        memset(run->grads + p->offset + p->count, 0,
+               (size_t)(end - p->offset - p->count) * sizeof *run->grads);
+    const wk_model_hooks_t *hooks = &run->pass->hooks;
+    return hooks->final != NULL ? hooks->final(hooks->context, param, run->err) : HP_OK;
+}
+
+static void swap(nn_real **a, nn_real **b) {
+    nn_real *t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* The parameters' gradients of one layer; *grad is that of its output and passes its ReLU. */
+static hp_status_t weight_backward(wk_run_t *run, const wk_linear_t *layer, int rows,
+                                   const nn_real *in, const nn_real *out, nn_real *grad) {
+    run->madds +=
+        nn_linear_backward_weight(rows, layer->in, layer->out, in, layer->relu ? out : NULL, grad,
+                                  wk_grad(run, layer->weight), wk_grad(run, layer->bias));
+    HP_TRY(finish(run, layer->weight));
+    return finish(run, layer->bias);
+}
+
+/* *grad becomes the gradient of the layer's input; *spare is the other buffer. */
+static void input_backward(wk_run_t *run, const wk_linear_t *layer, int rows, nn_real **grad,
+                           nn_real **spare) {
+    run->madds += nn_linear_backward_in(rows, layer->in, layer->out, wk_weight(run, layer->weight),
+                                        *grad, *spare);
+    swap(grad, spare);
+}
+
+static hp_status_t stack_backward(wk_run_t *run, const wk_stack_t *stack, int rows,
+                                  const nn_real *in, nn_real *const *out, nn_real **grad,
+                                  nn_real **spare) {
+    for (int i = stack->count - 1; i >= 0; i--) {
+        const wk_linear_t *layer = &stack->layer[i];
+        HP_TRY(weight_backward(run, layer, rows, i > 0 ? out[i - 1] : in, out[i], *grad));
+        input_backward(run, layer, rows, grad, spare);
+    }
+    return HP_OK;
+}
+
+/* *grad comes back as the gradient of the pooled vectors. */
+static hp_status_t classifier_backward(wk_run_t *run, nn_real **grad, nn_real **spare) {
+    wk_model_t *model = run->model;
+    const wk_network_t *net = run->network;
+    const int questions = run->batch->questions, hidden = net->classifier.count;
+    nn_cross_entropy_backward(questions, net->answers, model->output_out[0], run->batch->label,
+                              model->log_sum, *grad);
+    const nn_real *features = hidden > 0 ? model->classifier_out[hidden - 1] : model->pooled;
+    HP_TRY(stack_backward(run, &net->output, questions, features, model->output_out, grad, spare));
+    if (run->pass->train && net->dropout > 0.0)
+        nn_dropout(questions, net->output.layer[0].in, net->dropout, run->pass->seed,
+                   (uint64_t)hidden, run->batch->key, *grad);
+    return stack_backward(run, &net->classifier, questions, model->pooled, model->classifier_out,
+                          grad, spare);
+}
+
+/* grad_x: NULL where the features themselves are x, which are frozen. */
+static hp_status_t aggregate_backward(wk_run_t *run, const nn_real *grad, nn_real *grad_q,
+                                      nn_real *grad_x) {
+    wk_model_t *model = run->model;
+    const wk_network_t *net = run->network;
+    const nn_selected_t *selected = &model->selected;
+    const size_t width = (size_t)net->width;
+    memset(grad_q, 0, (size_t)selected->questions * width * sizeof *grad_q);
+    if (grad_x != NULL) memset(grad_x, 0, (size_t)selected->rows * width * sizeof *grad_x);
+    if (net->projection < 0) {
+        nn_pool_backward(selected, net->width, grad, grad_q, grad_x);
+        return HP_OK;
+    }
+    nn_real *grad_weight = wk_grad(run, net->projection);
+    memset(grad_weight, 0,
+           (size_t)model->params.param[net->projection].count * sizeof *grad_weight);
+    run->madds +=
+        nn_pairwise_backward(&model->pairwise, selected, wk_weight(run, net->projection), model->x,
+                             wk_question_vector(model), grad, grad_weight, grad_x, grad_q);
+    return finish(run, net->projection);
+}
+
+/* Over the selected rows alone. The first layer's input has no gradient: the features are frozen.
+ */
+static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
+    wk_model_t *model = run->model;
+    const wk_stack_t *stack = &run->network->image;
+    const nn_selected_t *selected = &model->selected;
+    const int rows = selected->rows, cells = run->batch->cell_offset[run->batch->images];
+    nn_real *grad = model->grad_row[0], *spare = model->grad_row[1];
+    const int64_t before = run->madds;
+    for (int i = stack->count - 1; i >= 0; i--) {
+        const wk_linear_t *layer = &stack->layer[i];
+        const nn_real *in = run->batch->cells;
+        if (i > 0) {
+            wk_pack_rows(selected, layer->in, model->image_out[i - 1]);
+            in = model->image_out[i - 1];
+        } else if (rows != cells) {
+            nn_gather_rows(rows, layer->in, in, selected->row_cell, spare);
+            in = spare;
+        }
+        HP_TRY(weight_backward(run, layer, rows, in, model->image_out[i], grad));
+        if (i > 0) input_backward(run, layer, rows, &grad, &spare);
+        result->embed_backward_madds_dense +=
+            (int64_t)cells * layer->in * layer->out * (i > 0 ? 2 : 1);
+    }
+    result->embed_backward_madds = run->madds - before;
+    return HP_OK;
+}
+
+static hp_status_t lstm_backward(wk_run_t *run, const nn_real *grad_last,
+                                 const wk_result_t *result) {
+    wk_model_t *model = run->model;
+    const wk_network_t *net = run->network;
+    nn_lstm_t *lstm = &model->lstm;
+    run->madds += nn_lstm_backward_gates(lstm, wk_weight(run, net->weight_hh), grad_last);
+    run->madds += nn_lstm_backward_weights(lstm, model->word, wk_grad(run, net->weight_ih),
+                                           wk_grad(run, net->weight_hh), wk_grad(run, net->bias_ih),
+                                           wk_grad(run, net->bias_hh));
+    HP_TRY(finish(run, net->bias_hh));
+    HP_TRY(finish(run, net->bias_ih));
+    HP_TRY(finish(run, net->weight_hh));
+    HP_TRY(finish(run, net->weight_ih));
+    run->madds += nn_lstm_backward_in(lstm, wk_weight(run, net->weight_ih), model->grad_word);
+    nn_embedding_backward(lstm->words, net->embedding, run->batch->token, lstm->index,
+                          result->sparse_rows, result->sparse_row, model->grad_word,
+                          wk_grad(run, net->embedding_weight));
+    return finish(run, net->embedding_weight);
+}
+
+hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
+                              const wk_pass_t *pass, nn_real *grads, wk_result_t *result,
+                              hp_error_t *err) {
+    if (!model->ready)
+        return hp_fail(err, HP_INTERNAL, "model: backward without a forward of its own");
+    model->ready = false; /* activations are packed in place on the way */
+    const wk_network_t *net = &model->network;
+    wk_run_t run = {.model = model,
+                    .network = net,
+                    .weights = weights,
+                    .batch = batch,
+                    .pass = pass,
+                    .grads = grads,
+                    .err = err};
+    result->embed_backward_madds = result->embed_backward_madds_dense = 0;
+    nn_real *grad = model->grad_question[0], *spare = model->grad_question[1];
+    nn_real *grad_q = model->grad_question[2];
+    HP_TRY(classifier_backward(&run, &grad, &spare));
+    HP_TRY(
+        aggregate_backward(&run, grad, grad_q, net->image.count > 0 ? model->grad_row[0] : NULL));
+    HP_TRY(image_backward(&run, result));
+    HP_TRY(stack_backward(&run, &net->question, batch->questions, model->last, model->question_out,
+                          &grad_q, &spare));
+    HP_TRY(lstm_backward(&run, grad_q, result));
+    result->backward_madds = run.madds;
+    return HP_OK;
+}

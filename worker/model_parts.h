@@ -1,0 +1,110 @@
+/* What the files of the model share; not for others. */
+#ifndef WK_MODEL_PARTS_H
+#define WK_MODEL_PARTS_H
+
+#include "common/memory.h"
+#include "worker/model.h"
+#include "worker/nn/lstm.h"
+#include "worker/nn/pairwise.h"
+#include "worker/nn/select.h"
+
+enum { WK_STACK_LAYERS = 4 > HP_CONFIG_LAYERS ? 4 : HP_CONFIG_LAYERS };
+
+/* A linear layer; weight and bias are rows of the parameter table. */
+typedef struct {
+    int in, out;
+    bool relu;
+    int weight, bias;
+} wk_linear_t;
+
+typedef struct {
+    int count;
+    wk_linear_t layer[WK_STACK_LAYERS];
+} wk_stack_t;
+
+/* The network as a configuration and the data's shape define it; a pure function of them. */
+typedef struct {
+    int words, embedding, hidden, width /* of x and q */, channels, pooled, answers;
+    int embedding_weight, weight_ih, weight_hh, bias_ih, bias_hh;
+    wk_stack_t question; /* q = MLP(last hidden state) */
+    wk_stack_t image;    /* x = the 1x1 network over the cells; empty: x is the features */
+    int projection;      /* of the pairwise operator; -1: sum pooling */
+    nn_pairwise_shape_t pairwise;
+    wk_stack_t classifier; /* hidden layers */
+    wk_stack_t output;     /* the layer to the answers; dropout stands before it */
+    double dropout;
+    hp_attention_t attention;
+    nn_select_t select;
+} wk_network_t;
+
+/* Adds the network's rows to an empty table. */
+hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *shape,
+                             wk_network_t *network, hp_params_t *params,
+                             hp_error_t *err) HP_MUST_CHECK;
+
+struct wk_model {
+    wk_network_t network;
+    hp_params_t params;
+    wk_model_limits_t limits;
+    int max_cells; /* of one image */
+    size_t slots;  /* selected cells of one batch */
+    hp_arena_t arena;
+    bool ready; /* forward was done, backward was not yet */
+
+    /* question */
+    unsigned char *mark; /* [words] */
+    int32_t *sparse_row; /* [tokens] */
+    nn_lstm_t lstm;
+    nn_real *word;                          /* [tokens][embedding], in the LSTM's order */
+    nn_real *grad_word;                     /* as word */
+    nn_real *last;                          /* [questions][hidden] */
+    nn_real *question_out[WK_STACK_LAYERS]; /* [questions][out of the layer] */
+
+    /* image; after selection an array of cells is packed in place to the selected rows */
+    nn_real *image_out[WK_STACK_LAYERS]; /* [cells][out] */
+    nn_real *gathered;                   /* [rows][channels], where there is no image layer */
+    nn_real *norm;                       /* [cells] |x|^2 */
+    nn_real *question_norm;              /* [questions] |q|^2 */
+    int *presence_offset;                /* [questions + 1] */
+    nn_real *presence;                   /* [sum over questions of their image's cells] */
+    nn_selected_t selected;
+    const nn_real *x; /* packed rows of the last forward */
+
+    nn_pairwise_t pairwise;
+    nn_real *pooled; /* [questions][pooled] */
+    nn_real *classifier_out[WK_STACK_LAYERS], *output_out[WK_STACK_LAYERS];
+    double *log_sum; /* [questions] */
+
+    nn_real *grad_question[3]; /* [questions][widest layer of a question] */
+    nn_real *grad_row[2];      /* [rows][widest layer of a cell] */
+};
+
+/* One pass over one batch. */
+typedef struct {
+    wk_model_t *model;
+    const wk_network_t *network;
+    const nn_real *weights;
+    const nn_batch_t *batch;
+    const wk_pass_t *pass;
+    nn_real *grads; /* backward only */
+    int64_t madds;
+    hp_error_t *err;
+} wk_run_t;
+
+static inline const nn_real *wk_weight(const wk_run_t *run, int param) {
+    return run->weights + run->model->params.param[param].offset;
+}
+
+static inline nn_real *wk_grad(const wk_run_t *run, int param) {
+    return run->grads + run->model->params.param[param].offset;
+}
+
+/* q of the last forward. */
+static inline nn_real *wk_question_vector(const wk_model_t *model) {
+    return model->question_out[model->network.question.count - 1];
+}
+
+/* x [rows][width] from x [cells][width], in place: a packed row never lies after its cell. */
+void wk_pack_rows(const nn_selected_t *selected, int width, nn_real *x);
+
+#endif

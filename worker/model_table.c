@@ -1,0 +1,203 @@
+#include "worker/model_parts.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* The scheme of the initial values. `he`: linear layers N(0, 2 / in) before a ReLU (He et al. 2015)
+ * and N(0, 1 / in) elsewhere, every bias zero; the LSTM's weights U(+-1 / sqrt(hidden)) and the
+ * embedding N(0, 1), as PyTorch has them. `pytorch`: its defaults throughout, biases too. */
+typedef struct {
+    hp_params_t *params;
+    bool he;
+    hp_error_t *err;
+} builder_t;
+
+static HP_PRINTF(2, 3) void format_name(char name[HP_PARAM_NAME], const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, HP_PARAM_NAME, fmt, args);
+    va_end(args);
+}
+
+static hp_status_t add(builder_t *b, const char *name, int64_t rows, int64_t columns,
+                       hp_init_kind_t init, double scale, bool sparse, int *index_p) {
+    const int64_t shape[2] = {rows, columns};
+    return hp_params_add(b->params, name, columns > 0 ? 2 : 1, shape, HP_PARAM_WEIGHT, init, scale,
+                         sparse, index_p, b->err);
+}
+
+static hp_status_t add_bias(builder_t *b, const char *name, int size, double scale, int *index_p) {
+    return add(b, name, size, 0, b->he ? HP_INIT_ZERO : HP_INIT_UNIFORM, b->he ? 0.0 : scale, false,
+               index_p);
+}
+
+/* Appends a linear layer `prefix`.N to a stack; N counts from `first`. */
+static hp_status_t add_linear(builder_t *b, wk_stack_t *stack, const char *prefix, int first,
+                              int in, int out, bool relu) {
+    wk_linear_t *layer = &stack->layer[stack->count];
+    *layer = (wk_linear_t){.in = in, .out = out, .relu = relu};
+    char name[HP_PARAM_NAME];
+    const double bound = 1.0 / sqrt(in);
+    format_name(name, "%s.%d.weight", prefix, first + stack->count);
+    if (b->he)
+        HP_TRY(add(b, name, out, in, HP_INIT_NORMAL, relu ? sqrt(2.0) * bound : bound, false,
+                   &layer->weight));
+    else
+        HP_TRY(add(b, name, out, in, HP_INIT_UNIFORM, bound, false, &layer->weight));
+    format_name(name, "%s.%d.bias", prefix, first + stack->count);
+    HP_TRY(add_bias(b, name, out, bound, &layer->bias));
+    stack->count++;
+    return HP_OK;
+}
+
+static hp_status_t add_lstm(builder_t *b, wk_network_t *net) {
+    const int64_t gates = 4 * (int64_t)net->hidden;
+    const double bound = 1.0 / sqrt(net->hidden);
+    HP_TRY(add(b, "question.embedding.weight", net->words, net->embedding, HP_INIT_NORMAL, 1.0,
+               true, &net->embedding_weight));
+    HP_TRY(add(b, "question.lstm.weight_ih_l0", gates, net->embedding, HP_INIT_UNIFORM, bound,
+               false, &net->weight_ih));
+    HP_TRY(add(b, "question.lstm.weight_hh_l0", gates, net->hidden, HP_INIT_UNIFORM, bound, false,
+               &net->weight_hh));
+    HP_TRY(add_bias(b, "question.lstm.bias_ih_l0", 4 * net->hidden, bound, &net->bias_ih));
+    return add_bias(b, "question.lstm.bias_hh_l0", 4 * net->hidden, bound, &net->bias_hh);
+}
+
+static hp_status_t add_projection(builder_t *b, wk_network_t *net) {
+    const int out = nn_pairwise_out(&net->pairwise);
+    const double bound = 1.0 / sqrt(net->width);
+    return add(b, "aggregate.in_proj_weight", 3 * (int64_t)out, net->width,
+               b->he ? HP_INIT_NORMAL : HP_INIT_UNIFORM, bound, false, &net->projection);
+}
+
+static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
+    net->attention = config->model.attention.kind;
+    net->select.cells = config->model.attention.cells;
+    switch (net->attention) {
+    case HP_ATTEND_ALL:
+        net->select.kind = NN_SELECT_ALL;
+        return HP_OK;
+    case HP_ATTEND_HAN:
+    case HP_ATTEND_IMAGE_ONLY:
+        net->select.kind = NN_SELECT_LARGEST;
+        return HP_OK;
+    case HP_ATTEND_LOWEST:
+        net->select.kind = NN_SELECT_LOWEST;
+        return HP_OK;
+    case HP_ATTEND_RANDOM:
+        net->select.kind = NN_SELECT_RANDOM;
+        return HP_OK;
+    case HP_ATTEND_ADAHAN:
+        net->select.kind = NN_SELECT_ADAPTIVE;
+        return HP_OK;
+    case HP_ATTEND_SOFT:
+    case HP_ATTEND_STRAIGHT_THROUGH:
+        break;
+    }
+    return hp_fail(err, HP_INPUT,
+                   "model.attention.kind: soft and straight_through are not there yet; allowed: "
+                   "all, han, adahan, random, lowest, image_only");
+}
+
+static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shape,
+                         hp_error_t *err) {
+    if (config->model.precision != HP_FP32)
+        return hp_fail(err, HP_INPUT, "model.precision: bf16 is not there yet; allowed: fp32");
+    if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
+        return hp_fail(err, HP_INPUT,
+                       "model.aggregate.kind: relation is not there yet; allowed: sum, pairwise");
+    const int layers = config->model.image.layers;
+    if (layers < 0 || layers > WK_STACK_LAYERS)
+        return hp_fail(err, HP_INPUT, "model.image.layers: %d; allowed: 0 to %d", layers,
+                       WK_STACK_LAYERS);
+    const hp_layers_t *hidden = &config->model.classifier.layers;
+    if (hidden->count < 0 || hidden->count > HP_CONFIG_LAYERS)
+        return hp_fail(err, HP_INPUT, "model.classifier.layers: %d of them; allowed: 0 to %d",
+                       hidden->count, HP_CONFIG_LAYERS);
+    const double dropout = config->model.classifier.dropout;
+    if (!(dropout >= 0.0 && dropout < 1.0))
+        return hp_fail(err, HP_INPUT, "model.classifier.dropout: %g; allowed: 0 to below 1",
+                       dropout);
+    if (config->model.attention.cells < 1 && config->model.attention.kind != HP_ATTEND_ALL &&
+        config->model.attention.kind != HP_ATTEND_ADAHAN)
+        return hp_fail(err, HP_INPUT, "model.attention.cells: %d; allowed: 1 or more",
+                       config->model.attention.cells);
+    if (shape->channels < 1 || shape->max_cells < 1 || shape->words < 1 || shape->answers < 1)
+        return hp_fail(err, HP_INPUT,
+                       "the data has %d channels, %d cells, %d words and %d answers; a model needs "
+                       "one of each at least",
+                       shape->channels, shape->max_cells, shape->words, shape->answers);
+    return HP_OK;
+}
+
+/* Sizes that the products take as int. */
+static hp_status_t check_sizes(const wk_network_t *net, hp_error_t *err) {
+    const int most = 1 << 24;
+    if (net->embedding < 1 || net->hidden < 1 || net->width < 1 || net->embedding > most ||
+        net->hidden > most || net->width > most)
+        return hp_fail(err, HP_INPUT,
+                       "model: embedding %d, lstm %d, width %d; allowed: 1 to %d each",
+                       net->embedding, net->hidden, net->width, most);
+    const nn_pairwise_shape_t *p = &net->pairwise;
+    if (net->pooled < 1 || (p->heads > 0 && p->head_width > most / p->heads))
+        return hp_fail(err, HP_INPUT,
+                       "model.aggregate: %d heads of %d; allowed: a product of 1 to %d", p->heads,
+                       p->head_width, most);
+    return HP_OK;
+}
+
+hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *shape,
+                             wk_network_t *net, hp_params_t *params, hp_error_t *err) {
+    HP_TRY(check(config, shape, err));
+    const int layers = config->model.image.layers;
+    *net = (wk_network_t){.words = shape->words,
+                          .embedding = config->model.question.embedding,
+                          .hidden = config->model.question.lstm,
+                          .channels = shape->channels,
+                          .width = layers > 0 ? config->model.image.width : shape->channels,
+                          .answers = shape->answers,
+                          .projection = -1,
+                          .dropout = config->model.classifier.dropout};
+    HP_TRY(choose_attention(config, net, err));
+    net->pooled = net->width;
+    if (config->model.aggregate.kind == HP_AGGREGATE_PAIRWISE) {
+        net->pairwise = (nn_pairwise_shape_t){.width = net->width,
+                                              .heads = config->model.aggregate.heads,
+                                              .head_width = config->model.aggregate.head_width,
+                                              .scale = config->model.aggregate.scale};
+        net->pooled = nn_pairwise_out(&net->pairwise);
+    }
+    HP_TRY(check_sizes(net, err));
+
+    builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
+    HP_TRY(add_lstm(&b, net));
+    /* Without image layers q still has to become as wide as a cell: one plain linear map. */
+    for (int i = 0; i < (layers > 0 ? layers : 1); i++)
+        HP_TRY(add_linear(&b, &net->question, "question.mlp", 0, i == 0 ? net->hidden : net->width,
+                          net->width, layers > 0));
+    for (int i = 0; i < layers; i++)
+        HP_TRY(add_linear(&b, &net->image, "image.embed", 0, i == 0 ? net->channels : net->width,
+                          net->width, true));
+    if (config->model.aggregate.kind == HP_AGGREGATE_PAIRWISE) HP_TRY(add_projection(&b, net));
+    const hp_layers_t *hidden = &config->model.classifier.layers;
+    int in = net->pooled;
+    for (int i = 0; i < hidden->count; i++) {
+        HP_TRY(add_linear(&b, &net->classifier, "classifier", 0, in, hidden->size[i], true));
+        in = hidden->size[i];
+    }
+    return add_linear(&b, &net->output, "classifier", hidden->count, in, net->answers, false);
+}
+
+hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *shape,
+                           hp_params_t *params, hp_error_t *err) {
+    wk_network_t network;
+    hp_params_t table = {0};
+    hp_status_t status = wk_network_build(config, shape, &network, &table, err);
+    if (status != HP_OK) {
+        hp_params_release(&table);
+        return status;
+    }
+    *params = table;
+    return HP_OK;
+}

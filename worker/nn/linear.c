@@ -1,0 +1,54 @@
+#include "worker/nn/linear.h"
+
+#include "worker/nn/gemm.h"
+
+#include <string.h>
+
+/* x += bias, then the ReLU, in one pass over the product. */
+static void add_bias(int rows, int width, bool relu, const nn_real *restrict bias,
+                     nn_real *restrict x) {
+    for (int r = 0; r < rows; r++, x += width) {
+        if (relu)
+            for (int i = 0; i < width; i++) {
+                nn_real y = x[i] + bias[i];
+                x[i] = y < 0 ? 0 : y; /* a NaN stays one */
+            }
+        else
+            for (int i = 0; i < width; i++) x[i] += bias[i];
+    }
+}
+
+int64_t nn_linear_forward(int rows, int in_width, int out_width, bool relu, const nn_real *in,
+                          const nn_real *weight, const nn_real *bias, nn_real *out) {
+    int64_t madds = nn_gemm(false, true, rows, out_width, in_width, 1, in, in_width, weight,
+                            in_width, 0, out, out_width);
+    add_bias(rows, out_width, relu, bias, out);
+    return madds;
+}
+
+int64_t nn_linear_backward_weight(int rows, int in_width, int out_width, const nn_real *in,
+                                  const nn_real *out, nn_real *grad_out, nn_real *grad_weight,
+                                  nn_real *grad_bias) {
+    memset(grad_bias, 0, (size_t)out_width * sizeof *grad_bias);
+    for (int r = 0; r < rows; r++) {
+        nn_real *restrict g = grad_out + (size_t)r * (size_t)out_width;
+        nn_real *restrict sum = grad_bias;
+        if (out != NULL) {
+            const nn_real *restrict y = out + (size_t)r * (size_t)out_width;
+            for (int i = 0; i < out_width; i++) {
+                g[i] = y[i] > 0 ? g[i] : 0;
+                sum[i] += g[i];
+            }
+        } else {
+            for (int i = 0; i < out_width; i++) sum[i] += g[i];
+        }
+    }
+    return nn_gemm(true, false, out_width, in_width, rows, 1, grad_out, out_width, in, in_width, 0,
+                   grad_weight, in_width);
+}
+
+int64_t nn_linear_backward_in(int rows, int in_width, int out_width, const nn_real *weight,
+                              const nn_real *grad_out, nn_real *grad_in) {
+    return nn_gemm(false, false, rows, in_width, out_width, 1, grad_out, out_width, weight,
+                   in_width, 0, grad_in, in_width);
+}
