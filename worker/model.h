@@ -53,11 +53,11 @@ typedef struct {
     wk_selection_t selection;
     const nn_real *presence; /* [sum over questions of their image's cells]: |m|^2 - |q|^2, or NULL
                                 where the attention has none */
-    const int *presence_offset; /* [questions + 1] */
+    const int *presence_offset;            /* [questions + 1] */
     int64_t forward_madds, backward_madds; /* multiply-adds of matrix products of the last passes */
-    int64_t embed_backward_madds;       /* those of the image embedding's backward alone */
-    int64_t embed_backward_madds_dense; /* what they would be if every cell had a gradient */
-    int sparse_rows;         /* distinct rows of the sparse parameter with a gradient */
+    int64_t embed_backward_madds;          /* those of the image embedding's backward alone */
+    int64_t embed_backward_madds_dense;    /* what they would be if every cell had a gradient */
+    int sparse_rows;           /* distinct rows of the sparse parameter with a gradient */
     const int32_t *sparse_row; /* [sparse_rows], ascending */
 } wk_result_t;
 
@@ -76,8 +76,8 @@ size_t wk_model_workspace_bytes(const wk_model_t *model);
 
 /* weights: the flat block [params->total]. The batch must stay as it is until backward is done. */
 hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
-                             const wk_pass_t *pass, wk_result_t *result, hp_error_t *err)
-    HP_MUST_CHECK;
+                             const wk_pass_t *pass, wk_result_t *result,
+                             hp_error_t *err) HP_MUST_CHECK;
 
 /* Gradient of loss_sum of the last forward. Overwrites grads [params->total]; of a parameter with
  * sparse rows only the rows listed in result->sparse_row are written. Each parameter's `final` hook

@@ -160,7 +160,9 @@ int64_t nn_pairwise_backward(nn_pairwise_t *pairwise, const nn_selected_t *selec
     madds += nn_gemm(true, false, columns, d, rows, 1, grad_row, columns, x, d, 1, grad_weight, d);
     madds += nn_gemm(true, false, columns, d, questions, 1, grad_question, columns, q, d, 1,
                      grad_weight, d);
-    madds += nn_gemm(false, false, rows, d, columns, 1, grad_row, columns, weight, d, 1, grad_x, d);
+    if (grad_x != NULL)
+        madds +=
+            nn_gemm(false, false, rows, d, columns, 1, grad_row, columns, weight, d, 1, grad_x, d);
     madds += nn_gemm(false, false, questions, d, columns, 1, grad_question, columns, weight, d, 1,
                      grad_q, d);
     return madds;

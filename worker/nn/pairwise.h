@@ -58,7 +58,8 @@ int64_t nn_pairwise_forward(nn_pairwise_t *pairwise, const nn_selected_t *select
                             const nn_real *weight, const nn_real *x, const nn_real *q,
                             nn_real *out);
 
-/* After forward of the same selection. grad_weight, grad_x and grad_q are added to. */
+/* After forward of the same selection. grad_weight, grad_x and grad_q are added to; grad_x may be
+ * NULL where x is not trained. */
 int64_t nn_pairwise_backward(nn_pairwise_t *pairwise, const nn_selected_t *selected,
                              const nn_real *weight, const nn_real *x, const nn_real *q,
                              const nn_real *grad_out, nn_real *grad_weight, nn_real *grad_x,

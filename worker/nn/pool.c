@@ -35,6 +35,7 @@ void nn_pool_backward(const nn_selected_t *selected, int width, const nn_real *g
         int begin = selected->offset[i], end = selected->offset[i + 1];
         const nn_real *g = nn_row_const(grad_out, i, width);
         nn_axpy(width, (nn_real)(end - begin), g, nn_row(grad_q, i, width));
-        for (int s = begin; s < end; s++) nn_add(width, g, nn_row(grad_x, selected->row[s], width));
+        for (int s = begin; s < end && grad_x != NULL; s++)
+            nn_add(width, g, nn_row(grad_x, selected->row[s], width));
     }
 }

@@ -14,7 +14,8 @@ void nn_pool_forward(const nn_selected_t *selected, int width, const nn_real *x,
 void nn_pool_forward_cells(const nn_batch_t *batch, const nn_selected_t *selected, int width,
                            const nn_real *x, const nn_real *q, nn_real *out);
 
-/* grad_q [questions][width] and grad_x [rows][width] are added to. */
+/* grad_q [questions][width] and grad_x [rows][width] are added to. grad_x may be NULL: x is the
+ * features themselves, which are not trained. */
 void nn_pool_backward(const nn_selected_t *selected, int width, const nn_real *grad_out,
                       nn_real *grad_q, nn_real *grad_x);
 
