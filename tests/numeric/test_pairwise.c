@@ -86,6 +86,12 @@ static void check_kind(nn_select_kind_t kind, int k, const nn_pairwise_shape_t *
     check_gradient("weight", t.weight, t.n_weight, t.grad_weight, loss, &t);
     check_gradient("x", t.x, t.n_x, t.grad_x, loss, &t);
     check_gradient("q", t.q, t.n_q, t.grad_q, loss, &t);
+    nn_real *frozen = check_buffer(t.n_q);
+    memcpy(frozen, t.grad_q, t.n_q * sizeof *frozen);
+    memset(t.grad_q, 0, t.n_q * sizeof *frozen);
+    nn_pairwise_backward(&t.pairwise, &s, t.weight, t.x, t.q, t.mix, t.grad_weight, NULL, t.grad_q);
+    assert_memory_equal(frozen, t.grad_q, t.n_q * sizeof *frozen);
+    check_free(frozen, t.n_q);
     close_setup(&t);
     hp_arena_release(&arena);
 }

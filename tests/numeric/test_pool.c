@@ -42,6 +42,7 @@ static void check_kind(nn_select_kind_t kind, int k) {
     for (size_t i = 0; i < OUT; i++) grad_q[i] -= before_q[i];
     check_gradient("x", c.x, nx, grad_x, loss, &c);
     check_gradient("q", c.q, OUT, grad_q, loss, &c);
+    nn_pool_backward(&s, WIDTH, c.weight, grad_q, NULL); /* x is frozen */
     check_free(cells, CHECK_CELLS * WIDTH);
     check_free(c.x, nx);
     check_free(grad_x, nx);
