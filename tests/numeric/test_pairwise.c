@@ -89,6 +89,7 @@ static void check_kind(nn_select_kind_t kind, int k, const nn_pairwise_shape_t *
     nn_real *frozen = check_buffer(t.n_q);
     memcpy(frozen, t.grad_q, t.n_q * sizeof *frozen);
     memset(t.grad_q, 0, t.n_q * sizeof *frozen);
+    loss(&t);
     nn_pairwise_backward(&t.pairwise, &s, t.weight, t.x, t.q, t.mix, t.grad_weight, NULL, t.grad_q);
     assert_memory_equal(frozen, t.grad_q, t.n_q * sizeof *frozen);
     check_free(frozen, t.n_q);
