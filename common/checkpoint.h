@@ -1,134 +1,113 @@
 /* Sharded checkpoints: RUN/checkpoints/step-%08d/ holds a file for each server's shard (weights,
  * both Adam moments, versions) and a protobuf manifest (parameter table, chunks, hashes, data
- * position, resolved configuration). The manifest is renamed into place last: a checkpoint exists
- * when its manifest does. docs/checkpoint.md describes the format.
+ * position, resolved configuration). All is written and synced in step-%08d.tmp/, the manifest
+ * last, and the folder is renamed into place: a checkpoint exists when its manifest does.
+ * docs/checkpoint.md describes the format.
  *
- * Writing: server 0 calls hp_checkpoint_begin, then each server (any thread, any process that sees
- * the folder) writes its shard, then server 0 collects the hp_checkpoint_part_t of all and calls
- * hp_checkpoint_commit. Whatever fails on the way, earlier checkpoints stay as they are and nothing
- * new looks whole. */
+ * Whatever fails while one is written, earlier checkpoints stay as they are and nothing new looks
+ * whole. */
 #ifndef HP_CHECKPOINT_H
 #define HP_CHECKPOINT_H
 
 #include "common/params.h"
 #include "common/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
-#define HP_CHECKPOINT_PATH 1024
-
-/* ---- the state of a run that is not weights ---- */
-
+/* Where a run stands in its data, and what is worth knowing of who wrote it. */
 typedef struct {
-    int64_t step;       /* optimizer steps done */
-    uint64_t next_unit; /* units below it were handed out */
-    int outstanding;    /* of those, handed out and not retired: a resume hands them out again */
-    const uint64_t *outstanding_unit; /* [outstanding], ascending */
+    int64_t step;
+    uint64_t next_unit; /* units from here on were never handed out */
     uint64_t units_repeated;
-    uint64_t epoch;       /* passes over the training split begun */
-    uint64_t incarnation; /* starts of this run, from 1 */
-    uint64_t seed;
-    int sync_shards;         /* G: units of a synchronous step */
-    int servers, workers;    /* that wrote it */
-    const char *consistency; /* "sync", "bounded", "async" */
-    const char *config_yaml; /* resolved */
-    const char *store_digest;
-    const char *build; /* library and CPU kernel of the matrix products */
-} hp_checkpoint_state_t;
+    int sync_shards; /* units of a step; 0 where a step is a unit */
+    int outstanding; /* units below next_unit that are not retired: to be handed out first */
+    const uint64_t *outstanding_unit; /* ascending */
 
-/* A piece of the flat block as a shard holds it. */
+    /* optional: 0 and NULL where not known */
+    uint64_t epoch;       /* passes over the training split begun */
+    uint64_t incarnation; /* starts of the run, from 1 */
+    int workers;
+    const char *store_digest;
+    const char *kernel; /* library and CPU kernel of the matrix products: they fix the bits */
+} hp_position_t;
+
+/* A chunk as its server hands it to the writer. Chunks are cut by hp_shard_plan, alike for every
+ * number of servers. */
 typedef struct {
-    int64_t begin, end; /* elements of the flat block */
-    int64_t t;          /* Adam's steps on this chunk */
-    uint64_t version;   /* of the published weights */
-} hp_checkpoint_chunk_t;
+    int64_t begin, end;                                  /* elements of the flat block */
+    int64_t version;                                     /* updates published */
+    int64_t updates;                                     /* of them, Adam's steps: its t */
+    const float *weights, *first_moment, *second_moment; /* [end - begin]; moments NULL: zero */
+} hp_shard_chunk_t;
+
+/* What server 0 must know of a shard's file for the manifest. Plain data: it travels in a message.
+ */
+typedef struct {
+    int32_t server, chunks;
+    uint64_t bytes;
+    uint8_t hash[16]; /* XXH3 of the chunks' headers, which hold the hashes of their data */
+} hp_shard_record_t;
 
 /* ---- writing ---- */
 
-/* Server 0, at the start of a run: makes RUN/checkpoints, and removes what interrupted writes left.
- */
+/* Server 0, before anything else: makes RUN/checkpoints and removes what interrupted writes and
+ * removals left there. */
 hp_status_t hp_checkpoint_clean(const char *run, hp_error_t *err) HP_MUST_CHECK;
 
-/* Server 0, before any shard of this step is opened: makes an empty folder for it. A checkpoint of
- * the same step that is there is removed, its manifest first. */
-hp_status_t hp_checkpoint_begin(const char *run, int64_t step, hp_error_t *err) HP_MUST_CHECK;
+/* Write and sync one server's file of checkpoint `step`, making the folder where it is not there.
+ * Called from a background thread of each server. On failure nothing of it stays. */
+hp_status_t hp_checkpoint_write_shard(const char *run, int64_t step, int server, int servers,
+                                      int chunks, const hp_shard_chunk_t *chunk,
+                                      hp_shard_record_t *record_p, hp_error_t *err) HP_MUST_CHECK;
 
-/* One shard's file. Not thread safe, but any one thread may do it. `chunks` is how many will be
- * appended. */
-typedef struct hp_checkpoint_shard hp_checkpoint_shard_t;
-hp_status_t hp_checkpoint_shard_open(const char *run, int64_t step, int shard, int shards,
-                                     int chunks, hp_checkpoint_shard_t **shard_p,
-                                     hp_error_t *err) HP_MUST_CHECK;
-/* weights, first_moment, second_moment: [end - begin]. Either moment may be NULL: zeros. */
-hp_status_t hp_checkpoint_shard_append(hp_checkpoint_shard_t *shard,
-                                       const hp_checkpoint_chunk_t *chunk, const float *weights,
-                                       const float *first_moment, const float *second_moment,
-                                       hp_error_t *err) HP_MUST_CHECK;
-
-/* What server 0 must know of a shard: plain data, fit for a message between like machines. */
-typedef struct {
-    int32_t shard, chunks;
-    uint64_t bytes;  /* of the file */
-    uint64_t digest; /* XXH3 of the headers of its chunks, which hold the hashes of the data */
-} hp_checkpoint_part_t;
-
-/* fsync, rename to the final name, fsync of the folder. Releases the shard in any case; after a
- * failure its temporary file is removed. */
-hp_status_t hp_checkpoint_shard_finish(hp_checkpoint_shard_t *shard, hp_checkpoint_part_t *part_p,
-                                       hp_error_t *err) HP_MUST_CHECK;
-void hp_checkpoint_shard_abort(hp_checkpoint_shard_t *shard); /* NULL is fine */
-
-/* Server 0, when all parts are in (any order): checks that the shards are there, as their servers
- * described them, and cover the whole block once; then writes the manifest. After a failure the
- * folder is left without a manifest; hp_checkpoint_drop or hp_checkpoint_clean removes it. */
+/* Server 0, when every shard is reported, record[i] being server i's: checks that the files are
+ * there as they were reported and hold every element once, writes the manifest and puts the
+ * checkpoint in its place (of one of the same step, too). Then the checkpoints beyond the newest
+ * `keep` are removed, except the best; a failure to remove is not an error. On failure the
+ * checkpoint is not there; hp_checkpoint_discard removes its files. */
 hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
-                                 const hp_checkpoint_state_t *state, int parts,
-                                 const hp_checkpoint_part_t *part, hp_error_t *err) HP_MUST_CHECK;
+                                 const hp_position_t *position, const char *config_yaml,
+                                 int servers, const hp_shard_record_t *record, int keep,
+                                 hp_error_t *err) HP_MUST_CHECK;
 
-/* Removes a checkpoint, its manifest first. */
-hp_status_t hp_checkpoint_drop(const char *run, int64_t step, hp_error_t *err) HP_MUST_CHECK;
+/* A checkpoint that failed on some server: remove what was written of it. */
+void hp_checkpoint_discard(const char *run, int64_t step);
 
-/* Keeps the newest `keep` checkpoints, the best, and the newest that is whole. */
-hp_status_t hp_checkpoint_prune(const char *run, int keep, hp_error_t *err) HP_MUST_CHECK;
-
-/* RUN/checkpoints/best names the step. */
+/* RUN/checkpoints/best names the step; it is never removed as one too many. */
 hp_status_t hp_checkpoint_mark_best(const char *run, int64_t step, hp_error_t *err) HP_MUST_CHECK;
 
 /* ---- reading ---- */
 
 typedef struct hp_checkpoint hp_checkpoint_t;
 
-/* Open for reading: verifies the manifest's hash, that shards are there with the right sizes and
- * headers, and that chunks cover the block exactly once; the data is verified as it is read.
- * `which`: a step, "last" or "best". "last" falls back to the newest whole checkpoint; what was
- * passed over and why is written to `note` (1024 bytes; may be NULL; empty: nothing was). HP_INPUT:
- * there is none. */
+/* Open for reading: verifies the manifest's hash, that the shards are there with the sizes and
+ * headers it names, and that chunks cover the block exactly once. Data is verified as it is read.
+ * `which`: a step, "last" or "best". "last" verifies all of it and falls back to the newest whole
+ * checkpoint; what was passed over and why is written to `note` (HP_CHECKPOINT_NOTE bytes, empty if
+ * nothing was; may be NULL). HP_INPUT: there is none; HP_CORRUPT: the one that was asked for is
+ * damaged. */
+#define HP_CHECKPOINT_NOTE 1024
 hp_status_t hp_checkpoint_open(const char *run, const char *which, hp_checkpoint_t **checkpoint_p,
                                char *note, hp_error_t *err) HP_MUST_CHECK;
 void hp_checkpoint_close(hp_checkpoint_t *checkpoint); /* NULL is fine */
 
 int64_t hp_checkpoint_step(const hp_checkpoint_t *checkpoint);
 const hp_params_t *hp_checkpoint_params(const hp_checkpoint_t *checkpoint);
-const hp_checkpoint_state_t *hp_checkpoint_state(const hp_checkpoint_t *checkpoint);
-const char *hp_checkpoint_date(const hp_checkpoint_t *checkpoint); /* ISO 8601, UTC */
-uint64_t hp_checkpoint_bytes(const hp_checkpoint_t *checkpoint);
-int hp_checkpoint_shards(const hp_checkpoint_t *checkpoint);
-
-/* Chunks in order of `begin`. */
+const hp_position_t *hp_checkpoint_position(const hp_checkpoint_t *checkpoint);
+const char *hp_checkpoint_config(const hp_checkpoint_t *checkpoint); /* YAML */
+const char *hp_checkpoint_date(const hp_checkpoint_t *checkpoint);   /* ISO 8601, UTC */
+uint64_t hp_checkpoint_bytes(const hp_checkpoint_t *checkpoint);     /* on disk */
+int hp_checkpoint_shards(const hp_checkpoint_t *checkpoint);         /* servers that wrote it */
 int hp_checkpoint_chunks(const hp_checkpoint_t *checkpoint);
-hp_checkpoint_chunk_t hp_checkpoint_chunk(const hp_checkpoint_t *checkpoint, int i);
 
-/* Adam's steps and the version of elements [begin, end): the largest over the chunks that overlap.
- */
-void hp_checkpoint_clock(const hp_checkpoint_t *checkpoint, int64_t begin, int64_t end,
-                         int64_t *t_p, uint64_t *version_p);
+/* Version and updates of the chunk that holds element `element`. */
+hp_status_t hp_checkpoint_chunk(const hp_checkpoint_t *checkpoint, int64_t element,
+                                int64_t *version_p, int64_t *updates_p,
+                                hp_error_t *err) HP_MUST_CHECK;
 
-/* Read elements [begin, end) of the flat block, from whatever shards hold them, verifying the hash
- * of each chunk once. weights, first_moment and second_moment ([end - begin]) may each be NULL. One
- * thread at a time. HP_CORRUPT: a hash does not match. */
+/* Read elements [begin, end) of the flat block, from whatever shards hold them, verifying hashes.
+ * Each array may be NULL. One thread at a time. */
 hp_status_t hp_checkpoint_read(hp_checkpoint_t *checkpoint, int64_t begin, int64_t end,
                                float *weights, float *first_moment, float *second_moment,
                                hp_error_t *err) HP_MUST_CHECK;
@@ -136,8 +115,8 @@ hp_status_t hp_checkpoint_read(hp_checkpoint_t *checkpoint, int64_t begin, int64
 /* Verify every hash. */
 hp_status_t hp_checkpoint_verify(hp_checkpoint_t *checkpoint, hp_error_t *err) HP_MUST_CHECK;
 
-/* Steps of RUN/checkpoints, whole or not, ascending; hp_free(*steps_p). *best_p: -1 where none is
- * marked. A run without checkpoints gives 0. */
+/* Steps of RUN/checkpoints, whole or not, ascending; release with hp_free. *best_p: -1 where none
+ * is marked. A run without checkpoints gives 0 of them. */
 hp_status_t hp_checkpoint_list(const char *run, int *count_p, int64_t **steps_p, int64_t *best_p,
                                hp_error_t *err) HP_MUST_CHECK;
 
