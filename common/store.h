@@ -1,5 +1,5 @@
-/* The store: images, questions, vocabulary and answers of a data set in one LMDB environment that is
- * written once, renamed into place when whole, and never changed. The only door to LMDB.
+/* The store: images, questions, vocabulary and answers of a data set in one LMDB environment that
+ * is written once, renamed into place when whole, and never changed. The only door to LMDB.
  * docs/store.md describes the format. */
 #ifndef HP_STORE_H
 #define HP_STORE_H
@@ -26,7 +26,7 @@ typedef struct {
  * both; `pictures` are encoded PNG or JPEG files, for people to look at. */
 typedef struct {
     /* features: [cells][channels], row-major; u8 means value / 255 */
-    hp_dtype_t feature_dtype; /* NONE: no features */
+    hp_dtype_t feature_dtype;    /* NONE: no features */
     int grid_height, grid_width; /* cells = height * width; 0, 0 for a ragged set */
     int max_cells, channels;
     /* pixels: u8 [height][width][3] */
@@ -40,8 +40,8 @@ typedef struct {
     int splits;
     const hp_split_t *split;
     hp_metric_t metric;
-    int code_bits; /* length of a question's bit code (Sort-of-CLEVR: 11); 0: none */
-    int max_tokens; /* longest question */
+    int code_bits;      /* length of a question's bit code (Sort-of-CLEVR: 11); 0: none */
+    int max_tokens;     /* longest question */
     const char *source; /* provenance, one line */
     char digest[33];    /* of the manifest, hexadecimal: what ranks compare */
 } hp_store_info_t;
@@ -49,7 +49,7 @@ typedef struct {
 /* One human answer. */
 typedef struct {
     const char *text;
-    int32_t answer_id; /* -1: the file gave none */
+    int32_t answer_id;  /* -1: the file gave none */
     int32_t confidence; /* 0 none given, 1 no, 2 maybe, 3 yes */
 } hp_answer_t;
 
@@ -87,25 +87,26 @@ const uint32_t *hp_store_question_image(const hp_store_t *store);
 const int32_t *hp_store_question_label(const hp_store_t *store);
 
 /* A reader is one LMDB read transaction: use it from one thread at a time. */
-hp_status_t hp_store_reader_open(hp_store_t *store, hp_store_reader_t **reader_p, hp_error_t *err)
-    HP_MUST_CHECK;
+hp_status_t hp_store_reader_open(hp_store_t *store, hp_store_reader_t **reader_p,
+                                 hp_error_t *err) HP_MUST_CHECK;
 void hp_store_reader_close(hp_store_reader_t *reader);
 
-hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question,
-                                   hp_question_t *out, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question, hp_question_t *out,
+                                   hp_error_t *err) HP_MUST_CHECK;
 
 /* The raw payload of an image, uncopied, valid while the reader is open; not aligned.
  * `prefetch` asks the kernel to read it ahead and returns nothing. */
 hp_status_t hp_store_read_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind,
-                                const void **data_p, size_t *bytes_p, hp_error_t *err)
-    HP_MUST_CHECK;
+                                const void **data_p, size_t *bytes_p,
+                                hp_error_t *err) HP_MUST_CHECK;
 void hp_store_prefetch_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind);
 
 /* The image's name or id as its source had it. Valid until the reader's next call. */
-hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image,
-                                     const char **name_p, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image, const char **name_p,
+                                     hp_error_t *err) HP_MUST_CHECK;
 
-/* Features of an image as fp32 [cells][channels]; u8 is divided by 255. `capacity` cells at most. */
+/* Features of an image as fp32 [cells][channels]; u8 is divided by 255. `capacity` cells at most.
+ */
 hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
                                    int capacity, int *cells_p, hp_error_t *err) HP_MUST_CHECK;
 

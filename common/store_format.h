@@ -1,0 +1,67 @@
+/* What the writer, the reader and the verifier of a store agree on. Private to common/store*.c;
+ * docs/store.md describes it. */
+#ifndef HP_STORE_FORMAT_H
+#define HP_STORE_FORMAT_H
+
+#include "common/status.h"
+#include "common/store.h"
+#include "proto/store.pb-c.h"
+
+#include <lmdb.h>
+#include <stdint.h>
+
+enum { HP_STORE_VERSION = 1 };
+
+#define HP_STORE_BLOCK    ((uint64_t)4 << 20) /* bytes of data.mdb that share a hash */
+#define HP_STORE_MANIFEST "manifest.pb"
+#define HP_STORE_DATA     "data.mdb"
+#define HP_STORE_IDENTITY "identity" /* of an import under way */
+#define HP_STORE_PARTIAL  ".partial"
+
+/* The databases. Keys are ordinals, four bytes, most significant first; except those of COLUMNS
+ * (names) and HASHES (the database's letter, then the ordinal). */
+typedef enum {
+    HP_DB_FEATURES,
+    HP_DB_PIXELS,
+    HP_DB_PICTURES,
+    HP_DB_NAMES,
+    HP_DB_QUESTIONS,
+    HP_DB_COLUMNS,
+    HP_DB_HASHES,
+    HP_DB_COUNT
+} hp_store_db_t;
+
+typedef struct {
+    const char *name;
+    char letter;        /* in keys of HASHES; 0: not hashed by record */
+    const char *record; /* for messages */
+} hp_store_db_row_t;
+
+extern const hp_store_db_row_t hp_store_db[HP_DB_COUNT];
+
+#define HP_COLUMN_IMAGE "question_image" /* u32 [questions] */
+#define HP_COLUMN_LABEL "question_label" /* i32 [questions] */
+
+static inline void hp_store_key(uint32_t ordinal, unsigned char key[4]) {
+    for (int i = 0; i < 4; i++) key[i] = (unsigned char)(ordinal >> (24 - 8 * i));
+}
+
+static inline uint32_t hp_store_ordinal(const unsigned char *key) {
+    return (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
+}
+
+static inline size_t hp_store_hash_key(hp_store_db_t db, uint32_t ordinal, unsigned char key[5]) {
+    key[0] = (unsigned char)hp_store_db[db].letter;
+    hp_store_key(ordinal, key + 1);
+    return 5;
+}
+
+/* store.c, for the verifier. `strict` refuses a data file whose length is not the manifest's. */
+hp_status_t hp_store_open_as(const char *path, bool strict, hp_store_t **store_p,
+                             hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_store_load_manifest(const char *path, Hanps__StoreManifest **manifest_p,
+                                   char digest[33], hp_error_t *err) HP_MUST_CHECK;
+MDB_txn *hp_store_reader_txn(hp_store_reader_t *reader);
+MDB_dbi hp_store_dbi(const hp_store_t *store, hp_store_db_t db);
+
+#endif

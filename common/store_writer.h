@@ -1,0 +1,45 @@
+/* The writer's state, shared by the file that writes records and the one that writes the manifest.
+ * Private to common/store_write.c and common/store_finish.c. */
+#ifndef HP_STORE_WRITER_H
+#define HP_STORE_WRITER_H
+
+#include "common/status.h"
+#include "common/store.h"
+#include "common/store_write.h"
+
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/store_format.h"
+
+struct hp_store_writer {
+    char *path, *partial;
+    hp_store_plan_t plan;
+    size_t feature_bytes, pixel_bytes; /* of a cell; of an image */
+    int lock;                          /* descriptor of the identity file, locked */
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi[HP_DB_COUNT];
+    size_t map, used, pending; /* bytes: of the map, committed, in the transaction */
+    uint64_t images, questions, picture_count;
+    uint64_t *seen; /* hashes of the names, open addressing; 0 is free */
+    size_t seen_size;
+    hp_split_t *split;
+    int splits, split_capacity;
+    uint32_t *image; /* columns */
+    int32_t *label;
+    size_t column_capacity;
+    int32_t top_token, top_label;
+    int max_tokens;
+    char **word, **answer;
+    int words, answers;
+    bool failed; /* the transaction holds part of an image */
+    char name[4096];
+};
+
+/* store_finish.c: hash the data file, which is closed and whole; write and sync the manifest. */
+hp_status_t hp_store_write_manifest(hp_store_writer_t *w, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_store_move_into_place(hp_store_writer_t *w, hp_error_t *err) HP_MUST_CHECK;
+
+#endif
