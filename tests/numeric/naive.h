@@ -6,6 +6,8 @@
 #include "worker/nn/pairwise.h"
 #include "worker/nn/select.h"
 
+#include <stdbool.h>
+
 /* |x_i + q|^2 - |q|^2 */
 void naive_presence(const nn_batch_t *batch, int width, const nn_real *x, const nn_real *q,
                     nn_real *presence);
@@ -18,5 +20,20 @@ void naive_pool(const nn_selected_t *selected, int width, const nn_real *x, cons
 
 void naive_pairwise(const nn_pairwise_shape_t *shape, const nn_selected_t *selected,
                     const nn_real *weight, const nn_real *x, const nn_real *q, nn_real *out);
+
+/* One row through torch.nn.Linear, and a ReLU or not. weight: [out_width][in_width]. */
+void naive_linear(int in_width, int out_width, bool relu, const nn_real *in, const nn_real *weight,
+                  const nn_real *bias, nn_real *out);
+
+/* One question through torch.nn.LSTM, as its documentation writes the equations. in:
+ * [words][in_width]; weight_ih: [4 hidden][in_width]; weight_hh: [4 hidden][hidden]; out: [hidden],
+ * h after the last word. hidden is at most NAIVE_HIDDEN. */
+enum { NAIVE_HIDDEN = 64 };
+void naive_lstm(int words, int in_width, int hidden, const nn_real *in, const nn_real *weight_ih,
+                const nn_real *weight_hh, const nn_real *bias_ih, const nn_real *bias_hh,
+                nn_real *out);
+
+/* -log softmax(logits)[label] */
+double naive_cross_entropy(int answers, const nn_real *logits, int label);
 
 #endif

@@ -89,6 +89,7 @@ int64_t nn_lstm_forward(nn_lstm_t *lstm, const nn_real *in, const nn_real *weigh
     const int hidden = lstm->hidden, gates = 4 * hidden;
     const size_t h = (size_t)hidden;
     for (int k = 0; k < gates; k++) lstm->bias[k] = bias_ih[k] + bias_hh[k];
+    memset(lstm->zero, 0, h * sizeof(nn_real));
     int64_t madds = nn_gemm(false, true, lstm->words, gates, lstm->in_width, 1, in, lstm->in_width,
                             weight_ih, lstm->in_width, 0, lstm->gate, gates);
     for (int t = 0; t < lstm->steps; t++) {
