@@ -1,0 +1,12 @@
+/* The word tables of the official VQA evaluation. */
+#ifndef WK_METRIC_WORDS_H
+#define WK_METRIC_WORDS_H
+
+/* "dont" -> "don't"; a word that is not in the table is returned as it is. At most one byte longer.
+ */
+const char *wk_word_contraction(const char *word);
+
+/* "none" and "zero" -> "0", "one" -> "1" .. "ten" -> "10". */
+const char *wk_word_number(const char *word);
+
+#endif
