@@ -1,0 +1,224 @@
+#include "worker/data/batch.h"
+
+#include "common/memory.h"
+#include "common/random.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#define LANES 16
+
+struct wk_batch_memory {
+    hp_arena_t arena;
+    float *cells;      /* [limits.cells][shape.channels] */
+    float *raw;        /* [shape.max_cells][info->channels]: an image before coordinates */
+    int *cell_offset;  /* [limits.images + 1] */
+    int *image;        /* [limits.questions] */
+    int *token_offset; /* [limits.questions + 1] */
+    int32_t *token;    /* [limits.tokens] */
+    int32_t *label;    /* [limits.questions] */
+    uint64_t *key;     /* [limits.questions] */
+    wk_example_t *example;
+    uint32_t *ordinal; /* [limits.images] */
+};
+
+static int extra_channels(hp_coords_t coords) { return coords == HP_COORDS_XY ? 2 : 0; }
+
+hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *info,
+                           wk_model_shape_t *shape, hp_error_t *err) {
+    if (info->feature_dtype == HP_DTYPE_NONE)
+        return hp_fail(err, HP_INPUT, "store '%s' has no features", config->data.store);
+    if (config->data.coords != HP_COORDS_NONE && info->grid_height * info->grid_width == 0)
+        return hp_fail(err, HP_INPUT, "data.coords: the cells of store '%s' lie on no grid",
+                       config->data.store);
+    if (info->answers < 1 || info->words < 1)
+        return hp_fail(err, HP_INPUT, "store '%s' has no %s", config->data.store,
+                       info->answers < 1 ? "answers" : "words");
+    *shape = (wk_model_shape_t){.channels = info->channels + extra_channels(config->data.coords),
+                                .max_cells = info->max_cells,
+                                .words = info->words,
+                                .answers = info->answers};
+    return HP_OK;
+}
+
+hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info, int questions,
+                          int images, wk_batch_plan_t *plan, hp_error_t *err) {
+    wk_batch_plan_t p = {.info = info,
+                         .norm = config->data.feature_norm,
+                         .coords = config->data.coords,
+                         .blank = config->data.blank_images};
+    HP_TRY(wk_batch_shape(config, info, &p.shape, err));
+    int64_t tokens = (int64_t)questions * (info->max_tokens > 0 ? info->max_tokens : 1);
+    int64_t cells = (int64_t)images * info->max_cells;
+    if (tokens > INT_MAX || cells > INT_MAX)
+        return hp_fail(err, HP_INPUT, "data.batch_size: %d is too large for this store", questions);
+    p.limits = (wk_model_limits_t){
+        .images = images, .questions = questions, .tokens = (int)tokens, .cells = (int)cells};
+    *plan = p;
+    return HP_OK;
+}
+
+static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
+    const wk_model_limits_t *l = &plan->limits;
+    size_t questions = (size_t)l->questions, images = (size_t)l->images;
+    m->cells =
+        hp_arena_take(&m->arena, (size_t)l->cells * (size_t)plan->shape.channels, sizeof(float));
+    m->raw = hp_arena_take(&m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels,
+                           sizeof(float));
+    m->cell_offset = hp_arena_take(&m->arena, images + 1, sizeof(int));
+    m->image = hp_arena_take(&m->arena, questions, sizeof(int));
+    m->token_offset = hp_arena_take(&m->arena, questions + 1, sizeof(int));
+    m->token = hp_arena_take(&m->arena, (size_t)l->tokens, sizeof(int32_t));
+    m->label = hp_arena_take(&m->arena, questions, sizeof(int32_t));
+    m->key = hp_arena_take(&m->arena, questions, sizeof(uint64_t));
+    m->example = hp_arena_take(&m->arena, questions, sizeof(wk_example_t));
+    m->ordinal = hp_arena_take(&m->arena, images, sizeof(uint32_t));
+}
+
+hp_status_t wk_batch_create(const wk_batch_plan_t *plan, wk_batch_memory_t **memory_p,
+                            hp_error_t *err) {
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(wk_batch_memory_t), "batch", err));
+    wk_batch_memory_t *m = p;
+    take_all(m, plan);
+    hp_status_t status = hp_arena_commit(&m->arena, "a batch", err);
+    if (status != HP_OK) {
+        hp_free(m);
+        return status;
+    }
+    take_all(m, plan);
+    *memory_p = m;
+    return HP_OK;
+}
+
+void wk_batch_destroy(wk_batch_memory_t *m) {
+    if (m == NULL) return;
+    hp_arena_release(&m->arena);
+    hp_free(m);
+}
+
+/* Sum of squares; in lanes, so that the compiler can use vectors without changing the result. */
+static double sum_of_squares(const float *x, int n) {
+    float lane[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) lane[j] += x[i + j] * x[i + j];
+    double sum = 0;
+    for (int j = 0; j < LANES; j++) sum += lane[j];
+    for (; i < n; i++) sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static void scale(float *x, int n, double factor) {
+    float f = (float)factor;
+    for (int i = 0; i < n; i++) x[i] *= f;
+}
+
+void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels) {
+    if (norm == HP_NORM_NONE) return;
+    double whole = 0;
+    for (int c = 0; c < n; c++) {
+        float *cell = cells + (size_t)c * (size_t)channels;
+        double square = sum_of_squares(cell, channels);
+        whole += square;
+        if (norm == HP_NORM_CELL && square > 0) scale(cell, channels, 1 / sqrt(square));
+    }
+    if (norm == HP_NORM_CELL || whole == 0) return;
+    double factor = (norm == HP_NORM_IMAGE_RMS ? sqrt(n) : 1) / sqrt(whole);
+    for (int c = 0; c < n; c++) scale(cells + (size_t)c * (size_t)channels, channels, factor);
+}
+
+/* -1 .. 1 over the centres of n columns or rows. */
+static float coordinate(int i, int n) {
+    return n > 1 ? -1.0f + 2.0f * (float)i / (float)(n - 1) : 0;
+}
+
+static void append_coordinates(const wk_batch_plan_t *plan, const float *raw, int n, float *out) {
+    int channels = plan->info->channels, width = plan->info->grid_width;
+    for (int c = 0; c < n; c++) {
+        memcpy(out, raw + (size_t)c * (size_t)channels, (size_t)channels * sizeof *out);
+        out[channels] = coordinate(c % width, width);
+        out[channels + 1] = coordinate(c / width, plan->info->grid_height);
+        out += channels + 2;
+    }
+}
+
+/* The image's cells at `out`. */
+static hp_status_t read_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                              hp_store_reader_t *reader, uint32_t image, float *out, int *cells_p,
+                              hp_error_t *err) {
+    int n = plan->info->grid_height * plan->info->grid_width;
+    float *raw = plan->coords == HP_COORDS_NONE ? out : m->raw;
+    if (!plan->blank || n == 0)
+        HP_TRY(hp_store_read_features(reader, image, raw, plan->shape.max_cells, &n, err));
+    *cells_p = n;
+    if (plan->blank) {
+        memset(out, 0, (size_t)n * (size_t)plan->shape.channels * sizeof *out);
+        return HP_OK;
+    }
+    wk_normalise(plan->norm, raw, n, plan->info->channels);
+    if (plan->coords == HP_COORDS_XY) append_coordinates(plan, raw, n, out);
+    return HP_OK;
+}
+
+static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                                 hp_store_reader_t *reader, const wk_example_t *example, int k,
+                                 hp_question_t *q, hp_error_t *err) {
+    HP_TRY(hp_store_read_question(reader, example->question, q, err));
+    int begin = m->token_offset[k];
+    if (q->tokens > plan->limits.tokens - begin)
+        return hp_fail(err, HP_CORRUPT, "question %lld has %d words; the store's longest has %d",
+                       (long long)q->question_id, q->tokens, plan->info->max_tokens);
+    memcpy(m->token + begin, q->token, (size_t)q->tokens * sizeof *q->token);
+    int tokens = q->tokens;
+    if (tokens == 0) { /* a question without a word is one unknown word */
+        if (begin >= plan->limits.tokens)
+            return hp_fail(err, HP_CORRUPT, "question %lld is empty", (long long)q->question_id);
+        m->token[begin] = 0;
+        tokens = 1;
+    }
+    m->token_offset[k + 1] = begin + tokens;
+    m->label[k] = q->label;
+    m->key[k] = hp_random_mix(example->epoch, example->question);
+    m->example[k] = *example;
+    return HP_OK;
+}
+
+hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                           hp_store_reader_t *reader, const wk_example_t *example, int n,
+                           wk_batch_t *batch, hp_error_t *err) {
+    int images = 0, labelled = 0;
+    m->cell_offset[0] = m->token_offset[0] = 0;
+    for (int k = 0; k < n; k++) {
+        hp_question_t q;
+        HP_TRY(read_question(m, plan, reader, &example[k], k, &q, err));
+        if (k == 0 || example[k].opens) {
+            if (images >= plan->limits.images)
+                return hp_fail(err, HP_INTERNAL, "a batch has more than %d images", images);
+            int begin = m->cell_offset[images], cells = 0;
+            float *out = m->cells + (size_t)begin * (size_t)plan->shape.channels;
+            HP_TRY(read_image(m, plan, reader, q.image, out, &cells, err));
+            m->cell_offset[images + 1] = begin + cells;
+            m->ordinal[images++] = q.image;
+        }
+        m->image[k] = images - 1;
+        labelled += q.label >= 0;
+    }
+    *batch = (wk_batch_t){
+        .nn = {.images = images,
+               .cell_offset = m->cell_offset,
+               .cells = m->cells,
+               .channels = plan->shape.channels,
+               .questions = n,
+               .image = m->image,
+               .token_offset = m->token_offset,
+               .token = m->token,
+               .label = m->label,
+               .key = m->key},
+        .example = m->example,
+        .image = m->ordinal,
+        .labelled = labelled,
+    };
+    return HP_OK;
+}
