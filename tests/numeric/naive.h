@@ -3,6 +3,8 @@
 #ifndef TESTS_NUMERIC_NAIVE_H
 #define TESTS_NUMERIC_NAIVE_H
 
+#include "common/config.h"
+#include "common/params.h"
 #include "worker/nn/pairwise.h"
 #include "worker/nn/select.h"
 
@@ -35,5 +37,13 @@ void naive_lstm(int words, int in_width, int hidden, const nn_real *in, const nn
 
 /* -log softmax(logits)[label] */
 double naive_cross_entropy(int answers, const nn_real *logits, int label);
+
+/* One question through the whole model in evaluation: word by word, cell by cell, m = x + q in full
+ * for the cells given. Weights are found by their names. logits: [answers]; presence: |m|^2 - |q|^2
+ * of all cells of the image. Widths are at most NAIVE_WIDTH, cells at most NAIVE_CELLS. */
+enum { NAIVE_WIDTH = 32, NAIVE_CELLS = 16 };
+void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_real *weights,
+                 const nn_batch_t *batch, int question, int cells, const int *cell, nn_real *logits,
+                 nn_real *presence);
 
 #endif

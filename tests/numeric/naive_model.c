@@ -1,0 +1,101 @@
+#include "tests/numeric/naive.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const hp_config_t *config;
+    const hp_params_t *params;
+    const nn_real *weights;
+} source_t;
+
+static const nn_real *find(const source_t *s, const char *name) {
+    int i = hp_params_find(s->params, name);
+    if (i < 0) {
+        fprintf(stderr, "no parameter %s\n", name);
+        abort();
+    }
+    return s->weights + s->params->param[i].offset;
+}
+
+/* v [in] through `prefix`.`number`, in place; returns the new width. */
+static int through(const source_t *s, const char *prefix, int number, bool relu, nn_real *v) {
+    char name[HP_PARAM_NAME];
+    snprintf(name, sizeof name, "%s.%d.bias", prefix, number);
+    const nn_real *bias = find(s, name);
+    snprintf(name, sizeof name, "%s.%d.weight", prefix, number);
+    const nn_real *weight = find(s, name);
+    const hp_param_t *p = &s->params->param[hp_params_find(s->params, name)];
+    nn_real in[NAIVE_WIDTH];
+    memcpy(in, v, (size_t)p->shape[1] * sizeof *in);
+    naive_linear((int)p->shape[1], (int)p->shape[0], relu, in, weight, bias, v);
+    return (int)p->shape[0];
+}
+
+static void encode_question(const source_t *s, const nn_batch_t *batch, int question, nn_real *q) {
+    const int embedding = s->config->model.question.embedding;
+    const int first = batch->token_offset[question];
+    const int words = batch->token_offset[question + 1] - first;
+    nn_real in[NAIVE_CELLS * NAIVE_WIDTH];
+    for (int t = 0; t < words; t++)
+        memcpy(in + t * embedding,
+               find(s, "question.embedding.weight") + batch->token[first + t] * embedding,
+               (size_t)embedding * sizeof *in);
+    naive_lstm(words, embedding, s->config->model.question.lstm, in,
+               find(s, "question.lstm.weight_ih_l0"), find(s, "question.lstm.weight_hh_l0"),
+               find(s, "question.lstm.bias_ih_l0"), find(s, "question.lstm.bias_hh_l0"), q);
+    int layers = s->config->model.image.layers;
+    if (layers == 0) through(s, "question.mlp", 0, false, q);
+    for (int i = 0; i < layers; i++) through(s, "question.mlp", i, true, q);
+}
+
+/* m of every cell of the question's image; returns its width. */
+static int embed_cells(const source_t *s, const nn_batch_t *batch, int image, const nn_real *q,
+                       nn_real (*m)[NAIVE_WIDTH]) {
+    int width = batch->channels;
+    for (int c = batch->cell_offset[image]; c < batch->cell_offset[image + 1]; c++, m++) {
+        memcpy(*m, batch->cells + c * batch->channels, (size_t)batch->channels * sizeof **m);
+        for (int i = 0; i < s->config->model.image.layers; i++)
+            width = through(s, "image.embed", i, true, *m);
+        for (int k = 0; k < width; k++) (*m)[k] += q[k];
+    }
+    return width;
+}
+
+static void aggregate(const source_t *s, int width, int cells, const int *cell,
+                      nn_real (*m)[NAIVE_WIDTH], nn_real *v) {
+    nn_real x[NAIVE_CELLS * NAIVE_WIDTH], zero[NAIVE_WIDTH] = {0};
+    int offset[] = {0, cells}, row[NAIVE_CELLS];
+    for (int i = 0; i < cells; i++) {
+        row[i] = i;
+        memcpy(x + i * width, m[cell[i]], (size_t)width * sizeof *x);
+    }
+    nn_selected_t selected = {.questions = 1, .offset = offset, .row = row};
+    if (s->config->model.aggregate.kind == HP_AGGREGATE_SUM) {
+        naive_pool(&selected, width, x, zero, v);
+        return;
+    }
+    nn_pairwise_shape_t shape = {width, s->config->model.aggregate.heads,
+                                 s->config->model.aggregate.head_width,
+                                 s->config->model.aggregate.scale};
+    naive_pairwise(&shape, &selected, find(s, "aggregate.in_proj_weight"), x, zero, v);
+}
+
+void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_real *weights,
+                 const nn_batch_t *batch, int question, int cells, const int *cell, nn_real *logits,
+                 nn_real *presence) {
+    const source_t s = {config, params, weights};
+    nn_real q[NAIVE_HIDDEN], m[NAIVE_CELLS][NAIVE_WIDTH], v[NAIVE_WIDTH];
+    const int image = batch->image[question];
+    encode_question(&s, batch, question, q);
+    const int width = embed_cells(&s, batch, image, q, m);
+    for (int i = 0; i < batch->cell_offset[image + 1] - batch->cell_offset[image]; i++) {
+        presence[i] = 0;
+        for (int k = 0; k < width; k++) presence[i] += m[i][k] * m[i][k] - q[k] * q[k];
+    }
+    aggregate(&s, width, cells, cell, m, v);
+    const int hidden = config->model.classifier.layers.count;
+    for (int i = 0; i < hidden; i++) through(&s, "classifier", i, true, v);
+    memcpy(logits, v, (size_t)through(&s, "classifier", hidden, false, v) * sizeof *v);
+}
