@@ -60,6 +60,14 @@ const char *wk_soc_answer_type(wk_soc_kind_t kind) {
     return kind < WK_SOC_CLOSEST ? "non-relational" : "relational";
 }
 
+int wk_soc_paraphrases(void) { return PARAPHRASES; }
+
+void wk_soc_sentence(wk_soc_kind_t kind, int paraphrase, int colour, char text[WK_SOC_TEXT]) {
+    const char *template = kinds[kind].text[paraphrase], *hole = strstr(template, "%s");
+    snprintf(text, WK_SOC_TEXT, "%.*s%s%s", (int)(hole - template), template, colours[colour].name,
+             hole + 2);
+}
+
 static int squared_distance(const wk_soc_object_t *a, const wk_soc_object_t *b) {
     int dx = a->x - b->x, dy = a->y - b->y;
     return dx * dx + dy * dy;
@@ -138,10 +146,8 @@ void wk_soc_questions(uint64_t seed, uint64_t image, const wk_soc_scene_t *scene
             q->answer = wk_soc_solve(scene, q->kind, q->colour);
         } while (q->answer < 0);
         q->code = 1u << q->colour | 1u << (6 + relation) | 1u << (8 + q->kind % 3);
-        const char *text = kinds[q->kind].text[hp_random_below(&r, PARAPHRASES)];
-        const char *hole = strstr(text, "%s");
-        snprintf(q->text, sizeof q->text, "%.*s%s%s", (int)(hole - text), text,
-                 colours[q->colour].name, hole + 2);
+        int paraphrase = (int)hp_random_below(&r, PARAPHRASES);
+        wk_soc_sentence(q->kind, paraphrase, q->colour, q->text);
     }
 }
 

@@ -58,6 +58,10 @@ const char *wk_soc_answer(int answer); /* "yes" "no" "rectangle" "circle" "0" ..
 const char *wk_soc_question_type(wk_soc_kind_t kind); /* "relational: closest shape" .. */
 const char *wk_soc_answer_type(wk_soc_kind_t kind);   /* "relational" or "non-relational" */
 
+/* The sentence of a question, and how many ways of asking there are. */
+int wk_soc_paraphrases(void);
+void wk_soc_sentence(wk_soc_kind_t kind, int paraphrase, int colour, char text[WK_SOC_TEXT]);
+
 void wk_soc_scene(uint64_t seed, uint64_t image, wk_soc_scene_t *scene);
 
 /* The answer's index, or -1 where objects tie and differ. */
