@@ -1,0 +1,100 @@
+/* hanps data synth: data sets that are made, not downloaded. */
+#include "cli/command.h"
+#include "worker/import/synth_sort_of_clevr.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: hanps data synth sort-of-clevr --out STORE [OPTION]...\n\n"
+    "Makes Sort-of-CLEVR: 75 x 75 images of six coloured squares and circles, ten questions about\n"
+    "one object and ten about relations between objects for each image. An image depends on the\n"
+    "seed and its number alone: a smaller set is the beginning of a larger one.\n\n"
+    "  --out STORE       where the store is written; must not exist\n"
+    "  --images N        images of the split `train` (9800)\n"
+    "  --valid N         images of the split `valid` (200)\n"
+    "  --test N          images of the split `test` (2000)\n"
+    "  --seed S          (1)\n"
+    "  --features KIND   patches: 12 x 12 pixels of the inverted image on a 10 x 10 grid, beside\n"
+    "                    the pixels (default); none: pixels only\n";
+
+static hp_status_t parse_number(const char *option, const char *text, uint64_t max, uint64_t *out,
+                                hp_error_t *err) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value > max)
+        return hp_fail(err, HP_INPUT, "%s %s: a whole number from 0 to %" PRIu64 " is allowed",
+                       option, text, max);
+    *out = value;
+    return HP_OK;
+}
+
+static hp_status_t set_features(const char *text, wk_synth_options_t *options, hp_error_t *err) {
+    options->patches = strcmp(text, "patches") == 0;
+    if (!options->patches && strcmp(text, "none") != 0)
+        return hp_fail(err, HP_INPUT, "--features %s: patches or none is allowed", text);
+    return HP_OK;
+}
+
+hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err) {
+    enum { OUT = 1, IMAGES, VALID, TEST, SEED, FEATURES };
+    static const struct option table[] = {
+        {"out", required_argument, NULL, OUT},     {"images", required_argument, NULL, IMAGES},
+        {"valid", required_argument, NULL, VALID}, {"test", required_argument, NULL, TEST},
+        {"seed", required_argument, NULL, SEED},   {"features", required_argument, NULL, FEATURES},
+        {"help", no_argument, NULL, 'h'},          {0}};
+    wk_synth_options_t options = {
+        .seed = 1, .train = 9800, .valid = 200, .test = 2000, .patches = true};
+    uint64_t number = 0;
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
+        case OUT:
+            options.out = optarg;
+            break;
+        case IMAGES:
+            HP_TRY(parse_number("--images", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
+            if (number == 0)
+                return hp_fail(err, HP_INPUT, "--images 0: at least one image is needed");
+            options.train = (uint32_t)number;
+            break;
+        case VALID:
+            HP_TRY(parse_number("--valid", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
+            options.valid = (uint32_t)number;
+            break;
+        case TEST:
+            HP_TRY(parse_number("--test", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
+            options.test = (uint32_t)number;
+            break;
+        case SEED:
+            HP_TRY(parse_number("--seed", optarg, UINT64_MAX, &options.seed, err));
+            break;
+        case FEATURES:
+            HP_TRY(set_features(optarg, &options, err));
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return HP_OK;
+        default:
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+        }
+    if (argc - optind != 1 || strcmp(argv[optind], "sort-of-clevr") != 0)
+        return hp_fail(err, HP_INPUT, "%s: the set to make is needed: sort-of-clevr",
+                       optind < argc ? argv[optind] : "synth");
+    if (options.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
+    char command[256];
+    snprintf(command, sizeof command,
+             "hanps data synth sort-of-clevr --images %" PRIu32 " --valid %" PRIu32
+             " --test %" PRIu32 " --seed %" PRIu64 " --features %s",
+             options.train, options.valid, options.test, options.seed,
+             options.patches ? "patches" : "none");
+    options.command = command;
+    return wk_synth_sort_of_clevr(&options, err);
+}

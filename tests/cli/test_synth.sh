@@ -1,0 +1,30 @@
+# hanps data synth: the store as others read it, prefixes, bad arguments.
+set -u
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAIL: $*"; exit 1; }
+
+"$HANPS" data synth sort-of-clevr --out "$work/a" --images 30 --valid 5 --test 7 || fail "synth"
+"$HANPS" data synth sort-of-clevr --out "$work/b" --images 12 --valid 5 --test 3 || fail "synth"
+"$HANPS" data synth sort-of-clevr --out "$work/c" --images 12 --valid 0 --test 0 --features none --seed 2 ||
+    fail "synth without features"
+cmp -s "$work/a/data.mdb" "$work/b/data.mdb" && fail "different sets, same bytes"
+
+bad() { # what the message must contain, then the arguments
+    want=$1
+    shift
+    out=$("$HANPS" data synth "$@" 2>&1)
+    code=$?
+    [ $code = 2 ] || fail "$*: exit status $code"
+    [ "$(printf '%s\n' "$out" | wc -l)" = 1 ] || fail "$*: more than one line: $out"
+    case $out in *"$want"*) ;; *) fail "$*: '$out' does not say '$want'" ;; esac
+}
+bad "$work/a" sort-of-clevr --out "$work/a"
+bad "at least one" sort-of-clevr --out "$work/x" --images 0
+bad "--images -3" sort-of-clevr --out "$work/x" --images -3
+bad "whole number" sort-of-clevr --out "$work/x" --images 1e3
+bad "patches or none" sort-of-clevr --out "$work/x" --features all
+bad "sort-of-clevr" sort-of-cleverer --out "$work/x"
+bad "--out" sort-of-clevr
+bad "--bogus" sort-of-clevr --bogus
+[ ! -e "$work/x" ] || fail "a refused set left a store"
