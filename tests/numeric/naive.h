@@ -6,6 +6,7 @@
 #include "common/config.h"
 #include "common/params.h"
 #include "worker/nn/pairwise.h"
+#include "worker/nn/relation.h"
 #include "worker/nn/select.h"
 
 #include <stdbool.h>
@@ -22,6 +23,12 @@ void naive_pool(const nn_selected_t *selected, int width, const nn_real *x, cons
 
 void naive_pairwise(const nn_pairwise_shape_t *shape, const nn_selected_t *selected,
                     const nn_real *weight, const nn_real *x, const nn_real *q, nn_real *out);
+
+/* sum_i sum_j gate_i gate_j g(o_i, o_j, q), each pair's input written out; gate: [slots], or
+ * NULL: 1. */
+void naive_relation(const nn_relation_shape_t *shape, const nn_selected_t *selected,
+                    const double *gate, const nn_relation_weights_t *weights,
+                    const nn_relation_in_t *in, nn_real *out);
 
 /* One row through torch.nn.Linear, and a ReLU or not. weight: [out_width][in_width]. */
 void naive_linear(int in_width, int out_width, bool relu, const nn_real *in, const nn_real *weight,

@@ -1,0 +1,252 @@
+#include "worker/nn/relation.h"
+
+#include "worker/nn/gemm.h"
+#include "worker/nn/linear.h"
+#include "worker/nn/rows.h"
+
+#include <string.h>
+
+void nn_relation_take(nn_relation_t *relation, hp_arena_t *arena, const nn_relation_shape_t *shape,
+                      int rows, int questions, int64_t pairs, bool train) {
+    *relation = (nn_relation_t){.shape = *shape,
+                                .capacity = pairs > NN_RELATION_TILE ? pairs : NN_RELATION_TILE};
+    size_t first = (size_t)shape->size[0] * sizeof(nn_real), widest = 0;
+    relation->row = hp_arena_take(arena, 2 * (size_t)rows, first);
+    relation->question = hp_arena_take(arena, (size_t)questions, first);
+    for (int l = 0; l < shape->layers; l++) {
+        size_t bytes = (size_t)shape->size[l] * sizeof(nn_real);
+        if (bytes > widest) widest = bytes;
+        relation->act[l] = hp_arena_take(arena, (size_t)relation->capacity, bytes);
+    }
+    relation->pair = hp_arena_take(arena, 3 * NN_RELATION_TILE, sizeof(int));
+    if (!train) return;
+    relation->grad_row = hp_arena_take(arena, 2 * (size_t)rows, first);
+    relation->grad_question = hp_arena_take(arena, (size_t)questions, first);
+    for (int i = 0; i < 2; i++)
+        relation->grad_pair[i] = hp_arena_take(arena, NN_RELATION_TILE, widest);
+}
+
+/* A walk over the ordered pairs of slots of each question, questions in order. With a gate, pairs
+ * of which neither slot is open are passed over. */
+typedef struct {
+    const nn_selected_t *selected;
+    const unsigned char *gate;
+    int question, i, j; /* the next pair; slots count from the question's first */
+} walk_t;
+
+/* Some pairs: entry t of each array belongs to pair t. */
+typedef struct {
+    int count;
+    int *question, *left, *right;
+    nn_real *act[NN_RELATION_LAYERS];
+} tile_t;
+
+/* Up to NN_RELATION_TILE next pairs; their activations lie from pair `at` of the workspace. */
+static tile_t next_tile(const nn_relation_t *relation, walk_t *walk, int64_t at) {
+    tile_t tile = {.question = relation->pair,
+                   .left = relation->pair + NN_RELATION_TILE,
+                   .right = relation->pair + 2 * NN_RELATION_TILE};
+    for (int l = 0; l < relation->shape.layers; l++)
+        tile.act[l] = relation->act[l] + (size_t)at * (size_t)relation->shape.size[l];
+    const nn_selected_t *selected = walk->selected;
+    while (walk->question < selected->questions && tile.count < NN_RELATION_TILE) {
+        int begin = selected->offset[walk->question];
+        int k = selected->offset[walk->question + 1] - begin;
+        if (walk->i >= k) {
+            walk->question++;
+            walk->i = walk->j = 0;
+            continue;
+        }
+        int left = begin + walk->i, right = begin + walk->j;
+        if (++walk->j == k) {
+            walk->j = 0;
+            walk->i++;
+        }
+        if (walk->gate != NULL && !walk->gate[left] && !walk->gate[right]) continue;
+        tile.question[tile.count] = walk->question;
+        tile.left[tile.count] = left;
+        tile.right[tile.count++] = right;
+    }
+    return tile;
+}
+
+static int64_t count_pairs(const nn_selected_t *selected) {
+    int64_t pairs = 0;
+    for (int q = 0; q < selected->questions; q++) {
+        int64_t k = selected->offset[q + 1] - selected->offset[q];
+        pairs += k * k;
+    }
+    return pairs;
+}
+
+static int first_in(const nn_relation_shape_t *shape) {
+    return 2 * shape->width + shape->question_width;
+}
+
+/* What the first layer needs of each row and each question. */
+static int64_t project(nn_relation_t *relation, const nn_selected_t *selected,
+                       const nn_relation_weights_t *weights, const nn_relation_in_t *in) {
+    const nn_relation_shape_t *shape = &relation->shape;
+    int d = shape->width, h = shape->size[0], ld = first_in(shape), e = shape->question_width;
+    const nn_real *a = weights->weight[0], *b = a + d, *c = b + d;
+    int64_t madds =
+        nn_gemm(false, true, selected->rows, h, d, 1, in->x, d, a, ld, 0, relation->row, 2 * h);
+    madds +=
+        nn_gemm(false, true, selected->rows, h, d, 1, in->x, d, b, ld, 0, relation->row + h, 2 * h);
+    for (int q = 0; q < selected->questions; q++)
+        memcpy(nn_row(relation->question, q, h), weights->bias[0], (size_t)h * sizeof(nn_real));
+    madds += nn_gemm(false, true, selected->questions, h, e, 1, in->q, e, c, ld, 1,
+                     relation->question, h);
+    if (in->shift == NULL) return madds;
+    madds += nn_gemm(false, true, selected->questions, h, d, 1, in->shift, d, a, ld, 1,
+                     relation->question, h);
+    return madds + nn_gemm(false, true, selected->questions, h, d, 1, in->shift, d, b, ld, 1,
+                           relation->question, h);
+}
+
+/* g of a tile's pairs. */
+static int64_t tile_forward(const nn_relation_t *relation, const nn_selected_t *selected,
+                            const nn_relation_weights_t *weights, const tile_t *tile) {
+    const nn_relation_shape_t *shape = &relation->shape;
+    int h = shape->size[0];
+    for (int t = 0; t < tile->count; t++) {
+        const nn_real *left = nn_row_const(relation->row, selected->row[tile->left[t]], 2 * h);
+        const nn_real *right =
+            nn_row_const(relation->row, selected->row[tile->right[t]], 2 * h) + h;
+        const nn_real *question = nn_row_const(relation->question, tile->question[t], h);
+        nn_real *restrict out = nn_row(tile->act[0], t, h);
+        for (int c = 0; c < h; c++) {
+            nn_real y = left[c] + right[c] + question[c];
+            out[c] = y < 0 ? 0 : y; /* a NaN stays one */
+        }
+    }
+    int64_t madds = 0;
+    for (int l = 1; l < shape->layers; l++)
+        madds +=
+            nn_linear_forward(tile->count, shape->size[l - 1], shape->size[l], true,
+                              tile->act[l - 1], weights->weight[l], weights->bias[l], tile->act[l]);
+    return madds;
+}
+
+int64_t nn_relation_forward(nn_relation_t *relation, const nn_selected_t *selected,
+                            const nn_relation_weights_t *weights, const nn_relation_in_t *in,
+                            nn_real *out) {
+    int wide = nn_relation_out(&relation->shape), last = relation->shape.layers - 1;
+    memset(out, 0, (size_t)selected->questions * (size_t)wide * sizeof *out);
+    relation->kept = count_pairs(selected) <= relation->capacity;
+    int64_t madds = project(relation, selected, weights, in), at = 0;
+    walk_t walk = {.selected = selected};
+    for (tile_t tile; (tile = next_tile(relation, &walk, at)).count > 0;) {
+        madds += tile_forward(relation, selected, weights, &tile);
+        for (int t = 0; t < tile.count; t++)
+            nn_add(wide, nn_row(tile.act[last], t, wide), nn_row(out, tile.question[t], wide));
+        if (relation->kept) at += tile.count;
+    }
+    return madds;
+}
+
+/* grad passes the ReLU whose output is `act`. */
+static void relu_backward(size_t n, const nn_real *restrict act, nn_real *restrict grad) {
+    for (size_t i = 0; i < n; i++) grad[i] = act[i] > 0 ? grad[i] : 0;
+}
+
+/* Layers above the first; grad_pair[0] comes in as the gradient of out of each pair. Returns in
+ * *grad_p the gradient of the first layer's sums. */
+static int64_t tile_backward(const nn_relation_t *relation, const nn_relation_weights_t *weights,
+                             const tile_t *tile, const nn_relation_grads_t *grads,
+                             const nn_real **grad_p) {
+    const nn_relation_shape_t *shape = &relation->shape;
+    nn_real *grad = relation->grad_pair[0], *spare = relation->grad_pair[1];
+    int64_t madds = 0;
+    for (int l = shape->layers - 1; l > 0; l--) {
+        int wide = shape->size[l], in = shape->size[l - 1];
+        relu_backward((size_t)tile->count * (size_t)wide, tile->act[l], grad);
+        for (int t = 0; t < tile->count; t++) nn_add(wide, nn_row(grad, t, wide), grads->bias[l]);
+        madds += nn_gemm(true, false, wide, in, tile->count, 1, grad, wide, tile->act[l - 1], in, 1,
+                         grads->weight[l], in);
+        madds += nn_gemm(false, false, tile->count, in, wide, 1, grad, wide, weights->weight[l], in,
+                         0, spare, in);
+        nn_real *swap = grad;
+        grad = spare;
+        spare = swap;
+    }
+    relu_backward((size_t)tile->count * (size_t)shape->size[0], tile->act[0], grad);
+    *grad_p = grad;
+    return madds;
+}
+
+/* The first layer, from grad_row and grad_question. */
+static int64_t project_backward(const nn_relation_t *relation, const nn_selected_t *selected,
+                                const nn_relation_weights_t *weights, const nn_relation_in_t *in,
+                                const nn_relation_grads_t *grads) {
+    const nn_relation_shape_t *shape = &relation->shape;
+    int d = shape->width, h = shape->size[0], ld = first_in(shape), e = shape->question_width;
+    int rows = selected->rows, questions = selected->questions;
+    const nn_real *grad_question = relation->grad_question;
+    int64_t madds = 0;
+    for (int side = 0; side < 2; side++) { /* A, then B */
+        const nn_real *grad_row = relation->grad_row + side * h, *w = weights->weight[0] + side * d;
+        nn_real *grad_w = grads->weight[0] + side * d;
+        madds += nn_gemm(true, false, h, d, rows, 1, grad_row, 2 * h, in->x, d, 1, grad_w, ld);
+        if (grads->x != NULL)
+            madds += nn_gemm(false, false, rows, d, h, 1, grad_row, 2 * h, w, ld, 1, grads->x, d);
+        if (in->shift == NULL) continue;
+        madds +=
+            nn_gemm(true, false, h, d, questions, 1, grad_question, h, in->shift, d, 1, grad_w, ld);
+        madds +=
+            nn_gemm(false, false, questions, d, h, 1, grad_question, h, w, ld, 1, grads->shift, d);
+    }
+    for (int q = 0; q < questions; q++)
+        nn_add(h, nn_row_const(grad_question, q, h), grads->bias[0]);
+    madds += nn_gemm(true, false, h, e, questions, 1, grad_question, h, in->q, e, 1,
+                     grads->weight[0] + 2 * d, ld);
+    return madds + nn_gemm(false, false, questions, e, h, 1, grad_question, h,
+                           weights->weight[0] + 2 * d, ld, 1, grads->q, e);
+}
+
+int64_t nn_relation_backward(nn_relation_t *relation, const nn_selected_t *selected,
+                             const nn_relation_weights_t *weights, const nn_relation_in_t *in,
+                             const nn_real *grad_out, const nn_relation_grads_t *grads) {
+    int wide = nn_relation_out(&relation->shape), h = relation->shape.size[0];
+    memset(relation->grad_row, 0, 2 * (size_t)selected->rows * (size_t)h * sizeof(nn_real));
+    memset(relation->grad_question, 0, (size_t)selected->questions * (size_t)h * sizeof(nn_real));
+    int64_t madds = 0, at = 0;
+    walk_t walk = {.selected = selected};
+    for (tile_t tile; (tile = next_tile(relation, &walk, at)).count > 0;) {
+        if (relation->kept)
+            at += tile.count;
+        else
+            madds += tile_forward(relation, selected, weights, &tile);
+        for (int t = 0; t < tile.count; t++)
+            memcpy(nn_row(relation->grad_pair[0], t, wide),
+                   nn_row_const(grad_out, tile.question[t], wide), (size_t)wide * sizeof(nn_real));
+        const nn_real *grad;
+        madds += tile_backward(relation, weights, &tile, grads, &grad);
+        for (int t = 0; t < tile.count; t++, grad += h) {
+            nn_add(h, grad, nn_row(relation->grad_row, selected->row[tile.left[t]], 2 * h));
+            nn_add(h, grad, nn_row(relation->grad_row, selected->row[tile.right[t]], 2 * h) + h);
+            nn_add(h, grad, nn_row(relation->grad_question, tile.question[t], h));
+        }
+    }
+    return madds + project_backward(relation, selected, weights, in, grads);
+}
+
+int64_t nn_relation_gate_backward(nn_relation_t *relation, const nn_selected_t *all,
+                                  const unsigned char *gate, const nn_relation_weights_t *weights,
+                                  const nn_real *grad_out, nn_real *grad_gate) {
+    int wide = nn_relation_out(&relation->shape), last = relation->shape.layers - 1;
+    memset(grad_gate, 0, (size_t)all->slots * sizeof *grad_gate);
+    relation->kept = false; /* the first tile's activations are overwritten */
+    int64_t madds = 0;
+    walk_t walk = {.selected = all, .gate = gate};
+    for (tile_t tile; (tile = next_tile(relation, &walk, 0)).count > 0;) {
+        madds += tile_forward(relation, all, weights, &tile);
+        for (int t = 0; t < tile.count; t++) {
+            nn_real value = nn_dot(wide, nn_row(tile.act[last], t, wide),
+                                   nn_row_const(grad_out, tile.question[t], wide));
+            if (gate[tile.right[t]]) grad_gate[tile.left[t]] += value;
+            if (gate[tile.left[t]]) grad_gate[tile.right[t]] += value;
+        }
+    }
+    return madds;
+}
