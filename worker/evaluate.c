@@ -1,0 +1,153 @@
+#include "worker/evaluate.h"
+
+#include "worker/data/batch.h"
+#include "worker/data/prefetch.h"
+#include "worker/data/sampler.h"
+#include "worker/model.h"
+
+#include <math.h>
+#include <time.h>
+
+typedef struct {
+    const wk_evaluate_options_t *options;
+    wk_sampler_t *sampler;
+    wk_batch_plan_t plan;
+    wk_prefetch_t *prefetch;
+    wk_model_t *model;
+    uint64_t examples, labelled, selected;
+    double loss;
+} job_t;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static hp_status_t prepare(job_t *job, hp_error_t *err) {
+    const wk_evaluate_options_t *o = job->options;
+    const hp_config_t *config = o->config;
+    wk_sampler_options_t sampling = {
+        .image = hp_store_question_image(o->store),
+        .label = hp_store_question_label(o->store),
+        .first = o->split->first,
+        .count = o->split->count,
+        .batch_size = config->data.batch_size,
+        .group_by_image = true,
+        .gather = true,
+        .max_questions_per_image = config->data.max_questions_per_image,
+    };
+    HP_TRY(wk_sampler_create(&sampling, &job->sampler, err));
+    HP_TRY(wk_batch_plan(config, hp_store_info(o->store), sampling.batch_size,
+                         wk_sampler_max_images(job->sampler), &job->plan, err));
+    HP_TRY(wk_model_create(config, &job->plan.shape, &job->plan.limits, &job->model, err));
+    wk_prefetch_options_t reading = {.store = o->store,
+                                     .plan = &job->plan,
+                                     .sampler = job->sampler,
+                                     .depth = config->data.prefetch};
+    return wk_prefetch_open(&reading, &job->prefetch, err);
+}
+
+static int largest(const float *logits, int n) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (logits[i] > logits[best]) best = i;
+    return best;
+}
+
+static hp_status_t report(job_t *job, const wk_batch_t *batch, const wk_result_t *result,
+                          hp_error_t *err) {
+    const nn_batch_t *nn = &batch->nn;
+    int answers = job->plan.shape.answers;
+    for (int k = 0; k < nn->questions; k++) {
+        const int *selected = result->selection.offset + k;
+        const float *logits = result->logits + (size_t)k * (size_t)answers;
+        for (int i = 0; i < answers; i++)
+            if (!isfinite(logits[i]))
+                return hp_fail(err, HP_NONFINITE,
+                               "question %u of the store: the model's output is not finite",
+                               batch->example[k].question);
+        int image = nn->image[k];
+        wk_answered_t answered = {
+            .question = batch->example[k].question,
+            .image = batch->image[image],
+            .answer = largest(logits, answers),
+            .answers = answers,
+            .logits = logits,
+            .cells = nn->cell_offset[image + 1] - nn->cell_offset[image],
+            .selected = selected[1] - selected[0],
+            .cell = result->selection.cell + selected[0],
+            .presence =
+                result->presence != NULL ? result->presence + result->presence_offset[k] : NULL,
+        };
+        job->selected += (uint64_t)answered.selected;
+        HP_TRY(job->options->each(job->options->context, &answered, err));
+    }
+    return HP_OK;
+}
+
+static hp_status_t run(job_t *job, hp_error_t *err) {
+    HP_TRY(prepare(job, err));
+    wk_pass_t pass = {.train = false, .seed = (uint64_t)job->options->config->run.seed};
+    for (;;) {
+        const wk_batch_t *batch = NULL;
+        HP_TRY(wk_prefetch_take(job->prefetch, &batch, err));
+        if (batch == NULL) return HP_OK;
+        wk_result_t result = {0};
+        HP_TRY(
+            wk_model_forward(job->model, job->options->weights, &batch->nn, &pass, &result, err));
+        job->examples += (uint64_t)batch->nn.questions;
+        job->labelled += (uint64_t)result.labelled;
+        job->loss += result.loss_sum;
+        HP_TRY(report(job, batch, &result, err));
+    }
+}
+
+hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *result,
+                        hp_error_t *err) {
+    job_t job = {.options = options};
+    double start = now();
+    hp_status_t status = run(&job, err);
+    wk_prefetch_close(job.prefetch);
+    wk_model_destroy(job.model);
+    wk_sampler_destroy(job.sampler);
+    if (status != HP_OK) return status;
+    *result = (wk_evaluation_t){
+        .examples = job.examples,
+        .cells_mean = job.examples > 0 ? (double)job.selected / (double)job.examples : 0,
+        .loss_mean = job.labelled > 0 ? job.loss / (double)job.labelled : 0,
+        .seconds = now() - start,
+    };
+    return HP_OK;
+}
+
+static hp_status_t score_all(hp_store_t *store, hp_store_reader_t *reader, wk_scorer_t *scorer,
+                             const hp_split_t *split, const int32_t *answer, wk_scored_t each,
+                             void *context, wk_tally_t *tally, hp_error_t *err) {
+    const hp_store_info_t *info = hp_store_info(store);
+    for (uint64_t i = 0; i < split->count; i++) {
+        hp_question_t q;
+        double score[WK_METRICS];
+        const char *text = answer[i] >= 0 ? info->answer[answer[i]] : "";
+        HP_TRY(hp_store_read_question(reader, split->first + i, &q, err));
+        HP_TRY(wk_score(scorer, text, &q, score, err));
+        HP_TRY(wk_tally_add(tally, q.answer_type, q.question_type, score, err));
+        if (each != NULL) HP_TRY(each(context, &q, text, score, err));
+    }
+    return HP_OK;
+}
+
+hp_status_t wk_score_split(hp_store_t *store, const hp_split_t *split, const int32_t *answer,
+                           wk_scored_t each, void *context, wk_tally_t *tally, hp_error_t *err) {
+    hp_store_reader_t *reader = NULL;
+    wk_scorer_t *scorer = NULL;
+    *tally = (wk_tally_t){0};
+    hp_status_t status = hp_store_reader_open(store, &reader, err);
+    if (status == HP_OK) status = wk_scorer_create(&scorer, err);
+    if (status == HP_OK)
+        status = score_all(store, reader, scorer, split, answer, each, context, tally, err);
+    wk_scorer_destroy(scorer);
+    hp_store_reader_close(reader);
+    if (status != HP_OK) wk_tally_release(tally);
+    return status;
+}

@@ -1,0 +1,53 @@
+/* Answers a split's questions with given weights, question by question, and scores the answers. */
+#ifndef WK_EVALUATE_H
+#define WK_EVALUATE_H
+
+#include "common/config.h"
+#include "common/store.h"
+#include "worker/metric.h"
+
+/* One question answered. Pointers are valid during the callback. */
+typedef struct {
+    uint64_t question; /* ordinal in the store */
+    uint32_t image;    /* ordinal of its image */
+    int answer;        /* class of the largest logit, the lowest index first */
+    int answers;
+    const float *logits; /* [answers] */
+    int cells;           /* of the image */
+    int selected;
+    const int *cell;       /* [selected], ascending */
+    const float *presence; /* [cells]: |m|^2 - |q|^2; NULL where the attention has none */
+} wk_answered_t;
+
+typedef struct {
+    const hp_config_t *config; /* data, model and run.seed are used */
+    hp_store_t *store;
+    const hp_split_t *split; /* or any range of questions */
+    const float *weights;    /* the flat block of wk_model_table(config, shape of the store) */
+    hp_status_t (*each)(void *context, const wk_answered_t *answered, hp_error_t *err);
+    void *context;
+} wk_evaluate_options_t;
+
+typedef struct {
+    uint64_t examples;
+    double cells_mean; /* selected cells of a question */
+    double loss_mean;  /* over questions whose answer is a class; 0 where there is none */
+    double seconds;
+} wk_evaluation_t;
+
+/* Questions of an image are brought together: `each` is called once for every question, not in the
+ * order of the store. An error it returns ends the evaluation. Allocates a model and a thread that
+ * reads ahead, for its duration. HP_NONFINITE: a logit is not a number. */
+hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *result,
+                        hp_error_t *err) HP_MUST_CHECK;
+
+/* Score answers given as classes: answer[i] is that of question split->first + i, -1 for none.
+ * `each` may be NULL; it sees every question in the order of the store with its answer's text and
+ * scores. The tally is released by the caller (wk_tally_release). */
+typedef hp_status_t (*wk_scored_t)(void *context, const hp_question_t *question, const char *answer,
+                                   const double score[WK_METRICS], hp_error_t *err);
+hp_status_t wk_score_split(hp_store_t *store, const hp_split_t *split, const int32_t *answer,
+                           wk_scored_t each, void *context, wk_tally_t *tally,
+                           hp_error_t *err) HP_MUST_CHECK;
+
+#endif
