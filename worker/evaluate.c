@@ -1,12 +1,12 @@
 #include "worker/evaluate.h"
 
+#include "common/clock.h"
 #include "worker/data/batch.h"
 #include "worker/data/prefetch.h"
 #include "worker/data/sampler.h"
 #include "worker/model.h"
 
 #include <math.h>
-#include <time.h>
 
 typedef struct {
     const wk_evaluate_options_t *options;
@@ -17,12 +17,6 @@ typedef struct {
     uint64_t examples, labelled, selected;
     double loss;
 } job_t;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static hp_status_t prepare(job_t *job, hp_error_t *err) {
     const wk_evaluate_options_t *o = job->options;
@@ -106,7 +100,7 @@ static hp_status_t run(job_t *job, hp_error_t *err) {
 hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *result,
                         hp_error_t *err) {
     job_t job = {.options = options};
-    double start = now();
+    double start = hp_clock();
     hp_status_t status = run(&job, err);
     wk_prefetch_close(job.prefetch);
     wk_model_destroy(job.model);
@@ -116,7 +110,7 @@ hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *r
         .examples = job.examples,
         .cells_mean = job.examples > 0 ? (double)job.selected / (double)job.examples : 0,
         .loss_mean = job.labelled > 0 ? job.loss / (double)job.labelled : 0,
-        .seconds = now() - start,
+        .seconds = hp_clock() - start,
     };
     return HP_OK;
 }

@@ -1,5 +1,6 @@
 #include "worker/data/prefetch.h"
 
+#include "common/clock.h"
 #include "common/memory.h"
 
 #include <pthread.h>
@@ -20,6 +21,8 @@ struct wk_prefetch {
     /* below: under the mutex */
     uint64_t filled, taken;
     bool quit, ended;
+    bool asking; /* the thread is in options.next */
+    double data_s, unit_s;
     hp_status_t status;
     hp_error_t err;
 };
@@ -36,10 +39,20 @@ static hp_status_t next_unit(wk_prefetch_t *p, uint64_t count, wk_unit_t *unit, 
     return HP_OK;
 }
 
+static void set_asking(wk_prefetch_t *p, bool asking) {
+    pthread_mutex_lock(&p->mutex);
+    p->asking = asking;
+    pthread_cond_broadcast(&p->changed); /* whoever waits now waits for another cause */
+    pthread_mutex_unlock(&p->mutex);
+}
+
 static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_t *err) {
     wk_unit_t unit = {0};
     int n = 0;
-    HP_TRY(next_unit(p, count, &unit, &n, err));
+    set_asking(p, true);
+    hp_status_t status = next_unit(p, count, &unit, &n, err);
+    set_asking(p, false);
+    if (status != HP_OK) return status;
     if (unit.last) {
         *end_p = true;
         return HP_OK;
@@ -121,7 +134,11 @@ hp_status_t wk_prefetch_open(const wk_prefetch_options_t *options, wk_prefetch_t
 hp_status_t wk_prefetch_take(wk_prefetch_t *p, const wk_batch_t **batch_p, hp_error_t *err) {
     hp_status_t status = HP_OK;
     pthread_mutex_lock(&p->mutex);
-    while (p->filled == p->taken && !p->ended) pthread_cond_wait(&p->changed, &p->mutex);
+    while (p->filled == p->taken && !p->ended) {
+        double begin = hp_clock(), *cause = p->asking ? &p->unit_s : &p->data_s;
+        pthread_cond_wait(&p->changed, &p->mutex);
+        *cause += hp_clock() - begin;
+    }
     if (p->filled > p->taken) {
         *batch_p = &p->batch[p->taken % (uint64_t)p->slots];
         p->taken++; /* frees the slot of the batch before */
@@ -133,6 +150,13 @@ hp_status_t wk_prefetch_take(wk_prefetch_t *p, const wk_batch_t **batch_p, hp_er
     }
     pthread_mutex_unlock(&p->mutex);
     return status;
+}
+
+void wk_prefetch_waited(wk_prefetch_t *p, double *data_s, double *unit_s) {
+    pthread_mutex_lock(&p->mutex);
+    *data_s = p->data_s;
+    *unit_s = p->unit_s;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 void wk_prefetch_close(wk_prefetch_t *p) {

@@ -28,6 +28,10 @@ hp_status_t wk_prefetch_open(const wk_prefetch_options_t *options, wk_prefetch_t
 hp_status_t wk_prefetch_take(wk_prefetch_t *prefetch, const wk_batch_t **batch_p,
                              hp_error_t *err) HP_MUST_CHECK;
 
+/* Seconds that wk_prefetch_take has waited so far, by cause: for the batch to be read, and for a
+ * unit to read. */
+void wk_prefetch_waited(wk_prefetch_t *prefetch, double *data_s, double *unit_s);
+
 /* Ends the thread. A `next` that blocks must have been made to return. NULL is fine. */
 void wk_prefetch_close(wk_prefetch_t *prefetch);
 
