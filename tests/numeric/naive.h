@@ -7,6 +7,7 @@
 #include "common/params.h"
 #include "worker/nn/pairwise.h"
 #include "worker/nn/relation.h"
+#include "worker/nn/stacked.h"
 #include "worker/nn/select.h"
 
 #include <stdbool.h>
@@ -29,6 +30,10 @@ void naive_pairwise(const nn_pairwise_shape_t *shape, const nn_selected_t *selec
 void naive_relation(const nn_relation_shape_t *shape, const nn_selected_t *selected,
                     const double *gate, const nn_relation_weights_t *weights,
                     const nn_relation_in_t *in, nn_real *out);
+
+void naive_stacked(const nn_stacked_shape_t *shape, const nn_selected_t *selected,
+                   const nn_stacked_weights_t *weights, const nn_real *x, const nn_real *q,
+                   nn_real *out);
 
 /* One row through torch.nn.Linear, and a ReLU or not. weight: [out_width][in_width]. */
 void naive_linear(int in_width, int out_width, bool relu, const nn_real *in, const nn_real *weight,

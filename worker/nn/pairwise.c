@@ -3,8 +3,8 @@
 #include "worker/nn/gemm.h"
 #include "worker/nn/rows.h"
 
+#include <math.h>
 #include <string.h>
-#include <tgmath.h>
 
 /* Columns of a projected row: queries, keys and values of all heads. */
 static int projected(const nn_pairwise_t *pairwise) {
@@ -43,15 +43,7 @@ static int gather_slots(const nn_pairwise_t *pairwise, const nn_selected_t *sele
 }
 
 static nn_real score_scale(const nn_pairwise_shape_t *shape) {
-    return shape->scale ? 1 / sqrt((nn_real)shape->head_width) : 1;
-}
-
-static void softmax(int n, nn_real *v) {
-    nn_real max = v[0], sum = 0;
-    for (int i = 1; i < n; i++)
-        if (v[i] > max) max = v[i];
-    for (int i = 0; i < n; i++) sum += v[i] = exp(v[i] - max);
-    for (int i = 0; i < n; i++) v[i] /= sum;
+    return shape->scale ? (nn_real)(1 / sqrt(shape->head_width)) : 1;
 }
 
 /* score [rows][k] = softmax of the queries of slots first .. first + rows, and column += its column
@@ -64,7 +56,7 @@ static int64_t attend(const nn_pairwise_t *pairwise, int head, int k, int first,
     int64_t madds = nn_gemm(false, true, rows, k, w, score_scale(shape), query, columns, key,
                             columns, 0, pairwise->score, k);
     for (int l = 0; l < rows; l++) {
-        softmax(k, nn_row(pairwise->score, l, k));
+        nn_softmax(k, nn_row(pairwise->score, l, k));
         nn_add(k, nn_row(pairwise->score, l, k), pairwise->column);
     }
     return madds;

@@ -2,6 +2,7 @@
 #ifndef NN_ROWS_H
 #define NN_ROWS_H
 
+#include "worker/nn/activation.h"
 #include "worker/nn/real.h"
 
 #include <stddef.h>
@@ -36,6 +37,15 @@ static inline nn_real nn_dot(int n, const nn_real *x, const nn_real *y) {
     for (; i < n; i++) sum += x[i] * y[i];
     for (int j = 0; j < 16; j++) sum += part[j];
     return sum;
+}
+
+/* v = softmax(v), n > 0. The largest is taken off first: no overflow. */
+static inline void nn_softmax(int n, nn_real *v) {
+    nn_real max = v[0], sum = 0;
+    for (int i = 1; i < n; i++)
+        if (v[i] > max) max = v[i];
+    for (int i = 0; i < n; i++) sum += v[i] = nn_exp(v[i] - max);
+    for (int i = 0; i < n; i++) v[i] /= sum;
 }
 
 #endif
