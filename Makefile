@@ -3,38 +3,48 @@
 # Sources are found by folder: a new .c file in common, ps, worker, cli or tests needs no entry here.
 # Layers: proto <- common <- {ps, worker} <- cli.
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build
 PREFIX ?= /usr/local
 DEVELOPER ?=
 SANITIZER ?=
+JOBS ?= $(shell nproc)
 
 MODULES := ompi-c openblas lmdb libprotobuf-c yaml-0.1 hdf5 libpng libjpeg yajl libxxhash
 TEST_MODULES := cmocka
+PROGRAMS := protoc-c mpirun
 
-# Debian packages: the one list that `make deps`, the container recipe and the check read.
+# Debian packages: the one list that `make deps`, the container recipe and the tests read.
 include deploy/packages.mk
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-ifdef DEVELOPER
+ifneq ($(DEVELOPER),)
 WARN += -Werror
 endif
-OPT := -O2 -g -fno-omit-frame-pointer -ffp-contract=off
-ifeq ($(SANITIZER),)
-else ifneq ($(filter $(SANITIZER),address undefined thread),)
-OPT += -fsanitize=$(SANITIZER) -fno-sanitize-recover=all
+# No -ffast-math, no contraction: the same bits from every compiler setting that keeps IEEE 754.
+OPT := -O3 -g -fno-omit-frame-pointer -ffp-contract=off
+ifneq ($(SANITIZER),)
+ifeq ($(filter $(SANITIZER),address undefined thread),)
+$(error SANITIZER=$(SANITIZER) is not allowed: address, undefined or thread)
+endif
+OPT := -O1 -g -fno-omit-frame-pointer -ffp-contract=off \
+  -fsanitize=$(SANITIZER) -fno-sanitize-recover=all
 BUILD := build/$(SANITIZER)
-else
-$(error SANITIZER=$(SANITIZER): allowed are address, undefined, thread)
 endif
 
-NODEPS := help deps clean format
+# What is missing is said before the first file is compiled, by the targets that compile.
+NODEPS := help deps deps-check demo test check bench sanitize format clean
 ifneq ($(filter-out $(NODEPS),$(or $(MAKECMDGOALS),all)),)
-MISSING := $(shell for m in $(MODULES); do pkg-config --exists $$m 2>/dev/null || echo $$m; done)
+MISSING := $(shell \
+  for m in $(MODULES) $(TEST_MODULES); do pkg-config --exists $$m 2>/dev/null || echo $$m; done; \
+  for p in $(firstword $(CC)) $(PROGRAMS); do command -v $$p >/dev/null || echo $$p; done)
 endif
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(MODULES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(MODULES) 2>/dev/null)
+TEST_LIBS := $(shell pkg-config --libs $(TEST_MODULES) 2>/dev/null)
 CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -pthread $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pthread $(OPT) $(LDFLAGS)
@@ -44,62 +54,81 @@ PROTO := $(wildcard proto/*.proto)
 PROTO_H := $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.h)
 PROTO_O := $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.o)
 
-src = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
-COMMON_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(call src,common))
-PS_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(call src,ps))
-WORKER_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(call src,worker worker/nn worker/data worker/import worker/report))
-CLI_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out cli/main.c,$(call src,cli)))
+WORKER_DIRS := worker worker/nn worker/data worker/import worker/report
+object = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard $(addsuffix /*.c,$(1)))))
+COMMON_O := $(call object,common)
+PS_O := $(call object,ps)
+WORKER_O := $(call object,$(WORKER_DIRS))
 MAIN_O := $(BUILD)/obj/cli/main.o
-LIBS := $(BUILD)/libcli.a $(BUILD)/libps.a $(BUILD)/libworker.a $(BUILD)/libcommon.a $(BUILD)/libproto.a
-
-TEST_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(call src,tests/support))
+CLI_O := $(filter-out $(MAIN_O),$(call object,cli))
+LIBS := $(patsubst %,$(BUILD)/lib%.a,cli ps worker common proto)
+TEST_O := $(call object,tests/support)
 
 # The network again in double, for finite differences.
-DOUBLE_O := $(patsubst %.c,$(BUILD)/double/%.o,$(call src,worker/nn) $(wildcard worker/model*.c) $(wildcard tests/numeric/naive*.c))
+DOUBLE_C := $(wildcard worker/nn/*.c worker/model*.c tests/numeric/naive*.c)
+DOUBLE_O := $(patsubst %.c,$(BUILD)/double/%.o,$(sort $(DOUBLE_C)))
+DOUBLE_LIBS := $(patsubst %,$(BUILD)/lib%.a,double common proto)
 
-UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
-NUMERIC := $(patsubst tests/numeric/%.c,$(BUILD)/tests/numeric/%,$(wildcard tests/numeric/test_*.c))
-MPI_T := $(patsubst tests/mpi/%.c,$(BUILD)/tests/mpi/%,$(wildcard tests/mpi/test_*.c))
+programs = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/$(1)/test_*.c)))
+UNIT := $(call programs,unit)
+NUMERIC := $(call programs,numeric)
+MPI_TESTS := $(call programs,mpi)
+
+# V=1 shows whole commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1) $(@:$(BUILD)/%=%)')
+# Another make with all cores, unless this one has been told how many.
+PARALLEL = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all
-all: $(BUILD)/hanps
+all: $(BUILD)/hanps ## build build/hanps (the default)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
-	@echo "  variables: SANITIZER=address|undefined|thread  DEVELOPER=1  CC=gcc|clang  BUILD=folder"
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+	  awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  DEVELOPER=1                           warnings are errors"
+	@echo "  SANITIZER=address|undefined|thread    build/SANITIZER/hanps, instrumented"
+	@echo "  CC=gcc|clang  CFLAGS=...  BUILD=DIR   another compiler, more flags, another folder"
+	@echo "  V=1  JOBS=N  PREFIX=DIR               whole commands; cores to use; where to install"
 
 ifneq ($(MISSING),)
 $(BUILD)/flags: missing
 .PHONY: missing
 missing:
-	@echo "hanps: missing libraries (pkg-config): $(MISSING)" >&2
-	@echo "hanps: run 'make deps' to install them, or: apt-get install $(PACKAGES)" >&2
+	@echo "hanps: missing: $(MISSING)" >&2
+	@echo "hanps: 'make deps' installs what is needed, or: apt-get install $(PACKAGES)" >&2
 	@exit 1
 endif
 
-# Rebuild when the compiler or a flag changes.
-FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS_ALL)
-$(BUILD)/flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
+# Everything is rebuilt when the compiler or a flag changes; -Werror changes no output.
+FLAGS_NOW := $(filter-out -Werror, $(shell $(CC) --version 2>/dev/null | head -n 1) : \
+  $(CC) $(CPPFLAGS) $(CFLAGS_ALL) : $(LDFLAGS_ALL) $(LDLIBS_ALL) $(TEST_LIBS))
+ifneq ($(strip $(file <$(BUILD)/flags)),$(FLAGS_NOW))
 .PHONY: FORCE
 FORCE:
+$(BUILD)/flags: FORCE
+endif
+$(BUILD)/flags:
+	@$(shell mkdir -p $(BUILD)/gen)$(file >$@,$(FLAGS_NOW)):
 
-$(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto
-	@mkdir -p $(BUILD)/gen
-	protoc-c --c_out=$(BUILD)/gen $<
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: %.proto $(BUILD)/flags
+	$(call say,proto)
+	$(Q)protoc-c --c_out=$(BUILD)/gen $<
 
-$(BUILD)/gen/proto/%.pb-c.o: $(BUILD)/gen/proto/%.pb-c.c $(BUILD)/flags
-	$(CC) $(CPPFLAGS) -std=c11 -w $(OPT) $(PKG_CFLAGS) -c -o $@ $<
+$(BUILD)/gen/%.pb-c.o: $(BUILD)/gen/%.pb-c.c $(BUILD)/flags
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -w $(OPT) $(PKG_CFLAGS) -c -o $@ $<
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,cc)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/double/%.o: %.c $(BUILD)/flags | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -DNN_DOUBLE $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,cc)
+	$(Q)$(CC) $(CPPFLAGS) -DNN_DOUBLE $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcommon.a: $(COMMON_O)
 $(BUILD)/libps.a: $(PS_O)
@@ -108,25 +137,23 @@ $(BUILD)/libcli.a: $(CLI_O)
 $(BUILD)/libproto.a: $(PROTO_O)
 $(BUILD)/libtest.a: $(TEST_O)
 $(BUILD)/libdouble.a: $(DOUBLE_O)
-$(BUILD)/lib%.a:
-	@mkdir -p $(@D)
+$(BUILD)/lib%.a: $(BUILD)/flags
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
 $(BUILD)/hanps: $(MAIN_O) $(LIBS)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_O) $(LIBS) $(LDLIBS_ALL)
+	$(call say,link)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_O) $(LIBS) $(LDLIBS_ALL)
 
-$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIBS)
+$(UNIT) $(MPI_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/libtest.a $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) -lcmocka
+	$(call say,link)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
 
-$(BUILD)/tests/mpi/%: $(BUILD)/obj/tests/mpi/%.o $(BUILD)/libtest.a $(LIBS)
+$(NUMERIC): $(BUILD)/%: $(BUILD)/double/%.o $(DOUBLE_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) -lcmocka
-
-$(BUILD)/tests/numeric/%: $(BUILD)/double/tests/numeric/%.o $(BUILD)/libdouble.a $(BUILD)/libcommon.a $(BUILD)/libproto.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libdouble.a $(BUILD)/libcommon.a $(BUILD)/libproto.a $(LDLIBS_ALL) -lcmocka
+	$(call say,link)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(DOUBLE_LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
 
 .SECONDARY:
 
@@ -134,16 +161,55 @@ $(BUILD)/tests/numeric/%: $(BUILD)/double/tests/numeric/%.o $(BUILD)/libdouble.a
 deps: ## install what is missing (Debian packages; sudo only if not root)
 	@deploy/deps $(PACKAGES)
 
+.PHONY: deps-check
+deps-check: ## install the tools of `make check` too
+	@deploy/deps $(PACKAGES) $(CHECK_PACKAGES)
+
+.PHONY: demo
+demo: deps ## make data, train with mpirun, score, show the selected cells
+	@$(PARALLEL) all
+	@deploy/demo.sh
+
 .PHONY: test
 test: deps ## build and run every test
-	@$(MAKE) --no-print-directory test-only
+	@$(PARALLEL) test-only
+
+.PHONY: tests
+tests: all $(UNIT) $(NUMERIC) $(MPI_TESTS) ## build the tests
 
 .PHONY: test-only
-test-only: all $(UNIT) $(NUMERIC) $(MPI_T)
+test-only: tests ## run the tests, without looking at the dependencies
 	@tests/run --build $(BUILD)
+
+.PHONY: check
+check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compilers
+	@$(PARALLEL) tests
+	@tests/run --build $(BUILD) --kinds lint --timeout 1200
+
+.PHONY: sanitize
+sanitize: deps ## the tests under address, undefined and thread sanitizers
+	@for s in address undefined thread; do \
+	  $(PARALLEL) SANITIZER=$$s tests && \
+	  tests/run --build build/$$s --kinds unit,numeric,cli --timeout 1200 || exit 1; done
+
+.PHONY: bench
+bench: deps ## the speed of a training step on this machine
+	@$(PARALLEL) all
+	@$(BUILD)/hanps bench configs/bench.yaml
+
+.PHONY: format
+format: ## run clang-format over the sources
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+.PHONY: install
+install: all ## copy hanps, its launcher and configs to PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/hanps
+	install -m 755 $(BUILD)/hanps $(DESTDIR)$(PREFIX)/bin/hanps
+	install -m 755 deploy/run $(DESTDIR)$(PREFIX)/bin/hanps-run
+	cp -R configs $(DESTDIR)$(PREFIX)/share/hanps/
 
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/double -name '*.d' 2>/dev/null)
