@@ -37,6 +37,6 @@ void hp_log(hp_log_t *log, hp_log_level_t level, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(line + n, sizeof line - n - 1, fmt, args);
     va_end(args);
-    strcat(line, "\n");
+    memcpy(line + strlen(line), "\n", 2);
     fputs(line, stderr); /* one call a line: stdio locks the stream */
 }

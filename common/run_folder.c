@@ -41,7 +41,7 @@ static hp_status_t make_folders(const char *path, hp_error_t *err) {
     char part[HP_RUN_PATH];
     if (strlen(path) >= sizeof part)
         return hp_fail(err, HP_INPUT, "path of the run is too long: '%.200s...'", path);
-    strcpy(part, path);
+    memcpy(part, path, strlen(path) + 1);
     for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
