@@ -139,11 +139,24 @@ static hp_status_t check_sizes(const wk_network_t *net, hp_error_t *err) {
         return hp_fail(err, HP_INPUT,
                        "model: embedding %d, lstm %d, width %d; allowed: 1 to %d each",
                        net->embedding, net->hidden, net->width, most);
-    const nn_pairwise_shape_t *p = &net->pairwise;
-    if (net->pooled < 1 || (p->heads > 0 && p->head_width > most / p->heads))
+    return HP_OK;
+}
+
+static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
+    net->projection = -1;
+    net->pooled = net->width;
+    if (config->model.aggregate.kind == HP_AGGREGATE_SUM) return HP_OK;
+    const int heads = config->model.aggregate.heads, most = 1 << 24;
+    const int head_width = config->model.aggregate.head_width;
+    if (heads < 1 || head_width < 1 || head_width > most / heads)
         return hp_fail(err, HP_INPUT,
-                       "model.aggregate: %d heads of %d; allowed: a product of 1 to %d", p->heads,
-                       p->head_width, most);
+                       "model.aggregate: %d heads of %d; allowed: a product of 1 to %d", heads,
+                       head_width, most);
+    net->pairwise = (nn_pairwise_shape_t){.width = net->width,
+                                          .heads = heads,
+                                          .head_width = head_width,
+                                          .scale = config->model.aggregate.scale};
+    net->pooled = nn_pairwise_out(&net->pairwise);
     return HP_OK;
 }
 
@@ -157,18 +170,10 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
                           .channels = shape->channels,
                           .width = layers > 0 ? config->model.image.width : shape->channels,
                           .answers = shape->answers,
-                          .projection = -1,
                           .dropout = config->model.classifier.dropout};
-    HP_TRY(choose_attention(config, net, err));
-    net->pooled = net->width;
-    if (config->model.aggregate.kind == HP_AGGREGATE_PAIRWISE) {
-        net->pairwise = (nn_pairwise_shape_t){.width = net->width,
-                                              .heads = config->model.aggregate.heads,
-                                              .head_width = config->model.aggregate.head_width,
-                                              .scale = config->model.aggregate.scale};
-        net->pooled = nn_pairwise_out(&net->pairwise);
-    }
     HP_TRY(check_sizes(net, err));
+    HP_TRY(choose_attention(config, net, err));
+    HP_TRY(choose_aggregate(config, net, err));
 
     builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
     HP_TRY(add_lstm(&b, net));
