@@ -190,6 +190,16 @@ static void test_ragged_and_packed(void **state) {
     nn_select_pack(&b.batch, &s);
     assert_int_equal(s.rows, rows);
     assert_memory_equal(s.cell, given_cell, (size_t)s.slots * sizeof(int));
+    nn_select_pack_every(&b.batch, &s);
+    assert_int_equal(s.rows, CHECK_CELLS);
+    for (int cell = 0; cell < CHECK_CELLS; cell++) {
+        assert_int_equal(s.row_cell[cell], cell);
+        assert_int_equal(s.cell_row[cell], cell);
+    }
+    for (int q = 0; q < CHECK_QUESTIONS; q++)
+        for (int i = s.offset[q]; i < s.offset[q + 1]; i++)
+            assert_int_equal(s.row[i], b.cell_offset[b.image[q]] + s.cell[i]);
+    nn_select_pack(&b.batch, &s);
     nn_real *x = check_random(CHECK_CELLS * 3, 4, 1), *packed = check_buffer((size_t)rows * 3);
     nn_gather_rows(rows, 3, x, s.row_cell, packed);
     for (int i = 0; i < rows * 3; i++) assert_true(packed[i] == x[s.row_cell[i / 3] * 3 + i % 3]);

@@ -5,7 +5,8 @@
  *
  * one small matrix product an image. What is stored leaves |q|^2 out: it is the same for all cells
  * of a question, so ranking does not need it. Always in full precision: rounding x and q to bf16
- * would move cells in and out of the selection. Presence has no gradient. */
+ * would move cells in and out of the selection. Selection passes no gradient to presence; only the
+ * straight-through estimator does. */
 #ifndef NN_PRESENCE_H
 #define NN_PRESENCE_H
 
@@ -28,5 +29,13 @@ int64_t nn_presence(const nn_batch_t *batch, int width, const nn_real *x, const 
 /* The control that does not see the question: presence[offset[q] + i] = |x_i|^2. */
 void nn_presence_image_only(const nn_batch_t *batch, const nn_real *norm, const int *offset,
                             nn_real *presence);
+
+/* The gradient of the norms p = |x + q| = sqrt(presence + |q|^2), whose own is (x + q) / p (zero
+ * where p is zero). grad_p: [offset[questions]], overwritten with grad_p / p; question_norm:
+ * [questions], |q|^2; grad_x [cells of the batch][width] and grad_q [questions][width] are added
+ * to; grad_x may be NULL. Returns the multiply-adds. */
+int64_t nn_presence_backward(const nn_batch_t *batch, int width, const nn_real *x, const nn_real *q,
+                             const nn_real *question_norm, const nn_real *presence,
+                             const int *offset, nn_real *grad_p, nn_real *grad_x, nn_real *grad_q);
 
 #endif

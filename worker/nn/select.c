@@ -16,12 +16,11 @@ size_t nn_select_slots(const nn_select_t *select, int questions, int max_cells) 
 void nn_selected_take(nn_selected_t *selected, hp_arena_t *arena, int images, int questions,
                       int cells, size_t slots) {
     *selected = (nn_selected_t){0};
-    size_t rows = slots < (size_t)cells ? slots : (size_t)cells;
     selected->offset = hp_arena_take(arena, (size_t)questions + 1, sizeof(int));
     selected->cell = hp_arena_take(arena, slots, sizeof(int));
     selected->row = hp_arena_take(arena, slots, sizeof(int));
     selected->row_offset = hp_arena_take(arena, (size_t)images + 1, sizeof(int));
-    selected->row_cell = hp_arena_take(arena, rows, sizeof(int));
+    selected->row_cell = hp_arena_take(arena, (size_t)cells, sizeof(int));
     selected->cell_row = hp_arena_take(arena, (size_t)cells, sizeof(int));
 }
 
@@ -134,31 +133,40 @@ void nn_select_given(const nn_batch_t *batch, const int *offset, const int *cell
     selected->slots = slots;
 }
 
-void nn_select_pack(const nn_batch_t *batch, nn_selected_t *selected) {
-    int *cell_row = selected->cell_row;
-    for (int c = 0; c < batch->cell_offset[batch->images]; c++) cell_row[c] = -1;
-    for (int q = 0; q < batch->questions; q++) {
-        int first = batch->cell_offset[batch->image[q]];
-        for (int s = selected->offset[q]; s < selected->offset[q + 1]; s++)
-            cell_row[first + selected->cell[s]] = 0;
-    }
+/* cell_row says which cells get a row: 0 or more yes, -1 no. */
+static void number_rows(const nn_batch_t *batch, nn_selected_t *selected) {
     int rows = 0;
     for (int i = 0; i < batch->images; i++) {
         selected->row_offset[i] = rows;
         for (int c = batch->cell_offset[i]; c < batch->cell_offset[i + 1]; c++) {
-            if (cell_row[c] < 0) continue;
+            if (selected->cell_row[c] < 0) continue;
             selected->row_cell[rows] = c;
-            cell_row[c] = rows++;
+            selected->cell_row[c] = rows++;
         }
     }
     selected->row_offset[batch->images] = rows;
     for (int q = 0; q < batch->questions; q++) {
         int first = batch->cell_offset[batch->image[q]];
         for (int s = selected->offset[q]; s < selected->offset[q + 1]; s++)
-            selected->row[s] = cell_row[first + selected->cell[s]];
+            selected->row[s] = selected->cell_row[first + selected->cell[s]];
     }
     selected->images = batch->images;
     selected->rows = rows;
+}
+
+void nn_select_pack(const nn_batch_t *batch, nn_selected_t *selected) {
+    for (int c = 0; c < batch->cell_offset[batch->images]; c++) selected->cell_row[c] = -1;
+    for (int q = 0; q < batch->questions; q++) {
+        int first = batch->cell_offset[batch->image[q]];
+        for (int s = selected->offset[q]; s < selected->offset[q + 1]; s++)
+            selected->cell_row[first + selected->cell[s]] = 0;
+    }
+    number_rows(batch, selected);
+}
+
+void nn_select_pack_every(const nn_batch_t *batch, nn_selected_t *selected) {
+    for (int c = 0; c < batch->cell_offset[batch->images]; c++) selected->cell_row[c] = 0;
+    number_rows(batch, selected);
 }
 
 void nn_gather_rows(int rows, int width, const nn_real *x, const int *index, nn_real *out) {

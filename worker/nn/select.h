@@ -60,6 +60,10 @@ void nn_select_given(const nn_batch_t *batch, const int *offset, const int *cell
 /* Fill row, row_offset, row_cell, cell_row and rows from offset and cell. */
 void nn_select_pack(const nn_batch_t *batch, nn_selected_t *selected);
 
+/* The same where every cell is a row, selected or not: rows are the cells of the batch. For
+ * gradients that reach all cells. */
+void nn_select_pack_every(const nn_batch_t *batch, nn_selected_t *selected);
+
 /* out[r] = x[index[r]]; x: [..][width], out: [rows][width]. */
 void nn_gather_rows(int rows, int width, const nn_real *x, const int *index, nn_real *out);
 
