@@ -7,6 +7,7 @@
 #include "common/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -119,6 +120,10 @@ hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) HP_MUST_
 /* The whole configuration as YAML, keys in the table's order; what it writes, hp_config_load reads
  * back to the same struct. Doubles are written so that they read back exactly. */
 hp_status_t hp_config_write(const hp_config_t *config, FILE *out, hp_error_t *err) HP_MUST_CHECK;
+
+/* A key's value as a file would have it ("model.attention.kind" -> "han"); "" for a key that is not
+ * there; lists give their first item. */
+void hp_config_text(const hp_config_t *config, const char *path, char *out, size_t bytes);
 
 /* Every key with type, default, range and meaning, for `hanps config --keys` and the README. */
 hp_status_t hp_config_document(FILE *out, hp_error_t *err) HP_MUST_CHECK;

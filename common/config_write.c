@@ -112,6 +112,13 @@ hp_status_t hp_config_write(const hp_config_t *config, FILE *out, hp_error_t *er
     return HP_OK;
 }
 
+void hp_config_text(const hp_config_t *config, const char *path, char *out, size_t bytes) {
+    const hp_key_t *key = hp_key_find(path);
+    char text[HP_KEY_TEXT] = "";
+    if (key != NULL) hp_key_format(key, config, 0, text);
+    snprintf(out, bytes, "%s", text);
+}
+
 /* `text` in lines of at most `width` columns, each after `indent` spaces. */
 static void wrap(FILE *out, const char *text, int indent, size_t width) {
     while (*text != '\0') {

@@ -1,0 +1,186 @@
+/* hanps masks: what a trained model looked at. */
+#include "cli/command.h"
+#include "common/run_folder.h"
+#include "worker/report/masks.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { IDS_MAX = WK_MASKS_SHOWN, SETS_MAX = 32 };
+
+static const char usage[] =
+    "usage: hanps masks RUN [OPTION]...\n\n"
+    "Answers questions with a trained model and writes, for each, the image with the cells that "
+    "were\n"
+    "selected, the answer and the truth: PNG files and one page, index.html, that needs no "
+    "network.\n\n"
+    "  --split NAME         the split (test where there is one, else data.valid)\n"
+    "  --count N            questions, spread over the split, two of an image (24)\n"
+    "  --questions ID,...   these questions instead\n"
+    "  --checkpoint STEP    or last, best (last)\n"
+    "  --out DIR            (RUN/masks)\n"
+    "  --metric NAME        exact, vqa_2016 or vqa_2021 (what the store says; vqa_2016 for VQA)\n"
+    "  --score N            questions of the split that the page's accuracy speaks of (20000)\n"
+    "  --set KEY=VALUE      over the run's configuration: data.store=...\n";
+
+typedef struct {
+    const char *run, *split, *checkpoint, *out, *metric;
+    int64_t count, scored;
+    int ids, sets;
+    int64_t id[IDS_MAX];
+    const char *set[SETS_MAX];
+} arguments_t;
+
+static hp_status_t parse_number(const char *option, const char *text, int64_t min, int64_t max,
+                                int64_t *out, hp_error_t *err) {
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < min || value > max)
+        return hp_fail(err, HP_INPUT,
+                       "%s %s: a whole number from %" PRId64 " to %" PRId64 " is allowed", option,
+                       text, min, max);
+    *out = value;
+    return HP_OK;
+}
+
+static hp_status_t parse_ids(const char *text, arguments_t *a, hp_error_t *err) {
+    for (a->ids = 0; *text != '\0' || a->ids == 0;) {
+        char one[32];
+        size_t n = strcspn(text, ",");
+        if (a->ids == IDS_MAX)
+            return hp_fail(err, HP_INPUT, "--questions: at most %d are allowed", IDS_MAX);
+        snprintf(one, sizeof one, "%.*s", (int)(n < sizeof one ? n : sizeof one - 1), text);
+        HP_TRY(parse_number("--questions", one, INT64_MIN, INT64_MAX, &a->id[a->ids++], err));
+        text += n;
+        if (*text == ',' && *++text == '\0')
+            return hp_fail(err, HP_INPUT, "--questions: a number is missing at the end");
+    }
+    return HP_OK;
+}
+
+static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_error_t *err) {
+    enum { SPLIT = 1, COUNT, QUESTIONS, CHECKPOINT, OUT, METRIC, SCORE, SET };
+    static const struct option table[] = {{"split", required_argument, NULL, SPLIT},
+                                          {"count", required_argument, NULL, COUNT},
+                                          {"questions", required_argument, NULL, QUESTIONS},
+                                          {"checkpoint", required_argument, NULL, CHECKPOINT},
+                                          {"out", required_argument, NULL, OUT},
+                                          {"metric", required_argument, NULL, METRIC},
+                                          {"score", required_argument, NULL, SCORE},
+                                          {"set", required_argument, NULL, SET},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
+        case SPLIT:
+            a->split = optarg;
+            break;
+        case COUNT:
+            HP_TRY(parse_number("--count", optarg, 1, WK_MASKS_SHOWN, &a->count, err));
+            break;
+        case QUESTIONS:
+            HP_TRY(parse_ids(optarg, a, err));
+            break;
+        case CHECKPOINT:
+            a->checkpoint = optarg;
+            break;
+        case OUT:
+            a->out = optarg;
+            break;
+        case METRIC:
+            a->metric = optarg;
+            break;
+        case SCORE:
+            HP_TRY(parse_number("--score", optarg, 1, 1000000000, &a->scored, err));
+            break;
+        case SET:
+            if (a->sets == SETS_MAX)
+                return hp_fail(err, HP_INPUT, "--set: at most %d are allowed", SETS_MAX);
+            a->set[a->sets++] = optarg;
+            break;
+        case 'h':
+            *help = true;
+            return HP_OK;
+        default:
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+        }
+    if (argc - optind != 1)
+        return hp_fail(err, HP_INPUT, "%s: one RUN is needed; see --help",
+                       optind < argc ? argv[optind + 1] : "masks");
+    a->run = argv[optind];
+    return HP_OK;
+}
+
+static hp_status_t find_metric(const char *name, hp_metric_t store, wk_metric_t *out,
+                               hp_error_t *err) {
+    *out = store == HP_METRIC_EXACT ? WK_EXACT : WK_VQA_2016;
+    if (name == NULL) return HP_OK;
+    for (int m = 0; m < WK_METRICS; m++)
+        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
+            *out = (wk_metric_t)m;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--metric %s: exact, vqa_2016 or vqa_2021 is allowed", name);
+}
+
+static const char *default_split(const wk_trained_t *trained) {
+    int split;
+    return hp_store_find_split(trained->store, "test", &split, NULL) == HP_OK
+               ? "test"
+               : trained->config.data.valid;
+}
+
+static void print_note(void *context, const char *text) {
+    (void)context;
+    fprintf(stderr, "hanps masks: %s\n", text);
+}
+
+static hp_status_t make_page(const arguments_t *a, const wk_trained_t *trained, hp_error_t *err) {
+    wk_masks_options_t options = {
+        .trained = trained,
+        .run = a->run,
+        .out = a->out,
+        .split = a->split != NULL ? a->split : default_split(trained),
+        .count = (int)a->count,
+        .ids = a->ids,
+        .id = a->id,
+        .scored = (uint64_t)a->scored,
+        .note = print_note,
+    };
+    char out[HP_RUN_PATH];
+    if (a->out == NULL) {
+        HP_TRY(hp_run_path(a->run, "masks", out, err));
+        options.out = out;
+    }
+    wk_masks_outcome_t outcome = {0};
+    HP_TRY(find_metric(a->metric, hp_store_info(trained->store)->metric, &options.metric, err));
+    HP_TRY(wk_masks(&options, &outcome, err));
+    printf("%d questions (%d right, %d partly, %d wrong), accuracy on %" PRIu64
+           " of %s: %.2f %%, cells: %.1f\n%s\n",
+           outcome.shown, outcome.right, outcome.partly, outcome.wrong, outcome.scored,
+           options.split, outcome.accuracy, outcome.cells_mean, outcome.page);
+    return HP_OK;
+}
+
+hp_status_t cli_masks(int argc, char **argv, hp_error_t *err) {
+    arguments_t a = {.count = 24, .scored = WK_MASKS_SCORED, .checkpoint = "last"};
+    bool help = false;
+    HP_TRY(parse(argc, argv, &a, &help, err));
+    if (help) {
+        fputs(usage, stdout);
+        return HP_OK;
+    }
+    wk_trained_t trained = {0};
+    HP_TRY(wk_trained_open(a.run, a.checkpoint, a.sets, a.set, &trained, err));
+    if (trained.note[0] != '\0') print_note(NULL, trained.note);
+    hp_status_t status = make_page(&a, &trained, err);
+    wk_trained_close(&trained);
+    return status;
+}
