@@ -65,7 +65,7 @@ void hp_metrics_int(hp_metrics_t *m, const char *key, int64_t value) {
 void hp_metrics_real(hp_metrics_t *m, const char *key, double value) {
     put_key(m, key);
     if (isfinite(value))
-        put(m, "%.6g", value);
+        put(m, "%.9g", value);
     else
         put(m, "null");
 }

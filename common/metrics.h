@@ -21,7 +21,7 @@ void hp_metrics_close(hp_metrics_t *metrics); /* NULL is fine */
 /* Fields of the line that is being built, in the order of the calls. A number that is not finite
  * becomes null. */
 void hp_metrics_int(hp_metrics_t *metrics, const char *key, int64_t value);
-void hp_metrics_real(hp_metrics_t *metrics, const char *key, double value); /* 6 digits */
+void hp_metrics_real(hp_metrics_t *metrics, const char *key, double value); /* 9 digits */
 void hp_metrics_bool(hp_metrics_t *metrics, const char *key, bool value);
 void hp_metrics_text(hp_metrics_t *metrics, const char *key, const char *value);
 void hp_metrics_ints(hp_metrics_t *metrics, const char *key, int n, const int64_t *value);

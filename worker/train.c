@@ -201,8 +201,16 @@ static void write_line(trainer_t *t, const wk_batch_t *batch, const unit_stats_t
     hp_metrics_int(m, "backward_madds", r->backward_madds);
     hp_metrics_real(m, "embed_backward_share",
                     ratio((double)r->embed_backward_madds, (double)r->embed_backward_madds_dense));
-    hp_metrics_int(m, "units_total", (int64_t)t->totals.units);
-    hp_metrics_int(m, "examples_total", (int64_t)t->totals.examples);
+    hp_metrics_text(m, "host", hp_transport_host(t->options->transport));
+    const wk_train_totals_t *sum = &t->totals; /* of this start: the last line is a summary */
+    hp_metrics_int(m, "total_units", (int64_t)sum->units);
+    hp_metrics_int(m, "total_examples", (int64_t)sum->examples);
+    hp_metrics_real(m, "total_data_s", sum->data_s);
+    hp_metrics_real(m, "total_forward_s", sum->forward_s);
+    hp_metrics_real(m, "total_backward_s", sum->backward_s);
+    hp_metrics_real(m, "total_push_s", sum->push_s);
+    hp_metrics_real(m, "total_pull_s", sum->pull_s);
+    hp_metrics_real(m, "total_wait_s", sum->wait_s);
     hp_error_t err;
     if (hp_metrics_line(m, &err) != HP_OK && !t->log_failed) {
         hp_log(t->options->log, HP_LOG_WARN, "%s; training goes on", err.text);

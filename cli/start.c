@@ -1,0 +1,266 @@
+#include "cli/start.h"
+
+#include "common/checkpoint.h"
+#include "common/memory.h"
+#include "worker/data/batch.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAGIC UINT64_C(0x68616e7073303031)
+
+static hp_status_t read_config(const cli_train_args_t *args, hp_config_t *config, hp_log_t *log,
+                               hp_error_t *err) {
+    hp_config_default(config);
+    if (!args->resume) {
+        HP_TRY(hp_config_load(config, args->config, err));
+    } else {
+        char path[HP_RUN_PATH];
+        HP_TRY(hp_run_path(args->run, "config.yaml", path, err));
+        if (access(path, R_OK) != 0)
+            return hp_fail(err, HP_INPUT, "--resume: no run in '%s': there is no config.yaml in it",
+                           args->run);
+        HP_TRY(hp_config_load(config, path, err));
+        if (args->config != NULL)
+            hp_log(log, HP_LOG_INFO, "going on with %s; '%s' is not read again", path,
+                   args->config);
+    }
+    hp_config_t before = *config;
+    for (int i = 0; i < args->sets; i++) HP_TRY(hp_config_set(config, args->set[i], err));
+    if (args->servers > 0) config->cluster.servers = args->servers;
+    if (args->resume) HP_TRY(hp_config_resumable(&before, config, err));
+    return hp_config_check(config, err);
+}
+
+static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int ranks,
+                              cli_plan_t *plan, hp_log_t *log, hp_error_t *err) {
+    hp_config_t *config = &plan->config;
+    if (!launched && config->cluster.servers > 1) {
+        if (args->servers > 1)
+            return hp_fail(
+                err, HP_INPUT,
+                "--servers %d: one process is one server and one worker; start more ranks "
+                "with mpirun -np N",
+                args->servers);
+        hp_log(log, HP_LOG_INFO, "one process: one server instead of cluster.servers %d",
+               config->cluster.servers);
+        config->cluster.servers = 1;
+    }
+    if (config->cluster.servers >= ranks)
+        return hp_fail(
+            err, HP_INPUT,
+            "cluster.servers: %d servers leave no worker among %d ranks; allowed: 1 to %d"
+            "%s",
+            config->cluster.servers, ranks, ranks - 1, ranks < 2 ? " (mpirun -np 2 or more)" : "");
+    plan->servers = config->cluster.servers;
+    plan->workers = ranks - plan->servers;
+    if (config->cluster.sync_shards == 0) config->cluster.sync_shards = plan->workers;
+    return HP_OK;
+}
+
+/* Examples of an epoch, and where the run ends. */
+static void count_steps(cli_plan_t *plan, const hp_store_t *store, const hp_split_t *split) {
+    const int32_t *label = hp_store_question_label(store);
+    const hp_config_t *c = &plan->config;
+    for (uint64_t q = split->first; q < split->first + split->count; q++)
+        plan->epoch_examples += label[q] >= 0;
+    double shards = c->cluster.consistency == HP_SYNC ? c->cluster.sync_shards : 1;
+    plan->steps = c->run.steps > 0 ? c->run.steps
+                                   : (int64_t)ceil(c->run.epochs * (double)plan->epoch_examples /
+                                                   (c->data.batch_size * shards));
+}
+
+static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
+    cli_plan_t *plan = &start->plan;
+    const hp_config_t *config = &plan->config;
+    int split = 0;
+    HP_TRY(hp_store_open(config->data.store, &start->store, err));
+    const hp_store_info_t *info = hp_store_info(start->store);
+    if (hp_store_find_split(start->store, config->data.train, &split, err) != HP_OK)
+        return hp_fail_prefix(err, "data.train");
+    count_steps(plan, start->store, &info->split[split]);
+    if (plan->epoch_examples == 0)
+        return hp_fail(err, HP_INPUT,
+                       "data.train: split '%s' of '%s' has no question with an answer "
+                       "among the store's",
+                       config->data.train, config->data.store);
+    HP_TRY(wk_batch_shape(config, info, &plan->shape, err));
+    HP_TRY(wk_model_table(config, &plan->shape, &start->params, err));
+    plan->total = start->params.total;
+    snprintf(plan->digest, sizeof plan->digest, "%s", info->digest);
+    return HP_OK;
+}
+
+/* The checkpoint to go on from. A run that ended before its first one begins again. */
+static hp_status_t find_checkpoint(cli_plan_t *plan, const hp_params_t *params, hp_log_t *log,
+                                   hp_error_t *err) {
+    int count = 0;
+    int64_t *steps = NULL, best = -1;
+    HP_TRY(hp_checkpoint_list(plan->run, &count, &steps, &best, err));
+    hp_free(steps);
+    if (count == 0) {
+        hp_log(log, HP_LOG_WARN, "'%s' has no checkpoint yet: starting from the beginning",
+               plan->run);
+        return HP_OK;
+    }
+    hp_checkpoint_t *checkpoint = NULL;
+    char note[HP_CHECKPOINT_NOTE] = "";
+    HP_TRY(hp_checkpoint_open(plan->run, "last", &checkpoint, note, err));
+    if (note[0] != '\0') hp_log(log, HP_LOG_WARN, "%s", note);
+    plan->resume_step = hp_checkpoint_step(checkpoint);
+    hp_status_t status = hp_params_same(hp_checkpoint_params(checkpoint), params, err);
+    hp_checkpoint_close(checkpoint);
+    if (status != HP_OK)
+        return hp_fail_prefix(err, "store '%s' does not fit the run's model",
+                              plan->config.data.store);
+    return HP_OK;
+}
+
+static hp_status_t write_yaml(cli_start_t *start, hp_error_t *err) {
+    size_t bytes = 0;
+    char *text = NULL;
+    FILE *memory = open_memstream(&text, &bytes);
+    if (memory == NULL) return hp_fail_errno(err, HP_MEMORY, "no memory for the configuration");
+    hp_status_t status = hp_config_write(&start->plan.config, memory, err);
+    if (fclose(memory) != 0 && status == HP_OK)
+        status = hp_fail_errno(err, HP_MEMORY, "no memory for the configuration");
+    if (status == HP_OK) {
+        start->yaml = hp_strdup(text);
+        if (start->yaml == NULL)
+            status = hp_fail(err, HP_MEMORY, "no memory for the configuration");
+    }
+    free(text);
+    return status;
+}
+
+static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start, hp_log_t *log,
+                                hp_error_t *err) {
+    cli_plan_t *plan = &start->plan;
+    hp_run_status_t old = {0};
+    if (args->resume) {
+        HP_TRY(hp_run_open(plan->run, &start->lock, err));
+        HP_TRY(find_checkpoint(plan, &start->params, log, err));
+        if (hp_run_status_read(plan->run, &old, NULL) == HP_OK) plan->start = old.start;
+    } else {
+        HP_TRY(hp_run_create(plan->run, &start->lock, err));
+    }
+    plan->start++;
+    HP_TRY(write_yaml(start, err));
+    HP_TRY(hp_run_write_file(plan->run, "config.yaml", start->yaml, strlen(start->yaml), err));
+    if (getrandom(&plan->token, sizeof plan->token, 0) != (ssize_t)sizeof plan->token)
+        plan->token = (uint64_t)time(NULL);
+    return hp_run_probe_leave(plan->run, plan->token, err);
+}
+
+static hp_status_t prepare(const cli_train_args_t *args, bool launched, int ranks, hp_log_t *log,
+                           cli_start_t *start, hp_error_t *err) {
+    cli_plan_t *plan = &start->plan;
+    if (strlen(args->run) >= sizeof plan->run)
+        return hp_fail(err, HP_INPUT, "--run: the name is longer than %d bytes", CLI_PATH - 1);
+    strcpy(plan->run, args->run);
+    HP_TRY(read_config(args, &plan->config, log, err));
+    HP_TRY(deal_ranks(args, launched, ranks, plan, log, err));
+    HP_TRY(look_at_store(start, err));
+    return enter_folder(args, start, log, err);
+}
+
+/* Rank 0's plan to all. */
+static hp_status_t share(hp_transport_t *transport, cli_start_t *start, hp_error_t *err) {
+    bool first = hp_transport_rank(transport) == 0;
+    void *data = NULL;
+    size_t bytes = 0;
+    if (first) {
+        size_t yaml = start->yaml != NULL ? strlen(start->yaml) + 1 : 1;
+        bytes = sizeof start->plan + yaml;
+        HP_TRY(hp_allocate(&data, bytes, 1, "plan", err));
+        memcpy(data, &start->plan, sizeof start->plan);
+        if (start->yaml != NULL) memcpy((char *)data + sizeof start->plan, start->yaml, yaml);
+    }
+    hp_status_t status = hp_transport_share(transport, &data, &bytes, err);
+    if (status == HP_OK && !first) {
+        if (bytes <= sizeof start->plan) {
+            status = hp_fail(err, HP_INPUT, "rank 0 runs another build of hanps");
+        } else {
+            memcpy(&start->plan, data, sizeof start->plan);
+            start->yaml = hp_strdup((char *)data + sizeof start->plan);
+            if (start->plan.magic != MAGIC || start->plan.bytes != sizeof start->plan)
+                status = hp_fail(err, HP_INPUT, "rank 0 runs another build of hanps");
+            else if (start->yaml == NULL)
+                status = hp_fail(err, HP_MEMORY, "no memory for the configuration");
+        }
+    }
+    hp_free(data);
+    return status;
+}
+
+/* A rank that has got the plan: does it see what rank 0 sees? */
+static hp_status_t check(hp_transport_t *transport, cli_start_t *start, hp_error_t *err) {
+    cli_plan_t *plan = &start->plan;
+    HP_TRY(hp_run_probe_find(plan->run, plan->token, err));
+    HP_TRY(wk_model_table(&plan->config, &plan->shape, &start->params, err));
+    if (start->params.total != plan->total)
+        return hp_fail(err, HP_INPUT, "rank 0 runs another build of hanps");
+    if (hp_transport_rank(transport) < plan->servers) return HP_OK;
+    HP_TRY(hp_store_open(plan->config.data.store, &start->store, err));
+    if (strcmp(hp_store_info(start->store)->digest, plan->digest) != 0)
+        return hp_fail(err, HP_INPUT, "store '%s' on host %s is not the one rank 0 has",
+                       plan->config.data.store, hp_transport_host(transport));
+    return HP_OK;
+}
+
+hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, int ranks,
+                      hp_log_t *log, cli_start_t *start, hp_error_t *err) {
+    bool first = transport == NULL || hp_transport_rank(transport) == 0;
+    *start =
+        (cli_start_t){.plan = {.magic = MAGIC, .bytes = sizeof start->plan, .resume_step = -1}};
+    hp_status_t status = HP_OK;
+    if (first) {
+        status = prepare(args, transport != NULL, ranks, log, start, err);
+        start->plan.status = (int32_t)status;
+    }
+    if (transport == NULL) return status;
+    hp_error_t sharing = {0};
+    hp_status_t shared = share(transport, start, &sharing);
+    if (status != HP_OK) return status;
+    if (shared != HP_OK) {
+        if (err != NULL) *err = sharing;
+        return shared;
+    }
+    if (first) return HP_OK;
+    if (start->plan.status != HP_OK) return (hp_status_t)start->plan.status;
+    return check(transport, start, err);
+}
+
+void cli_start_release(cli_start_t *start) {
+    if (start->plan.token != 0 && start->lock != NULL)
+        hp_run_probe_remove(start->plan.run, start->plan.token);
+    hp_store_close(start->store);
+    hp_params_release(&start->params);
+    hp_run_unlock(start->lock);
+    hp_free(start->yaml);
+    *start = (cli_start_t){0};
+}
+
+void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, int64_t step, bool requeue,
+                      const char *message, hp_log_t *log) {
+    hp_run_status_t status = {.state = state,
+                              .step = step,
+                              .steps = plan->steps,
+                              .start = plan->start,
+                              .pid = getpid(),
+                              .requeue = requeue};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    status.time = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    gethostname(status.host, sizeof status.host - 1);
+    snprintf(status.message, sizeof status.message, "%s", message);
+    hp_error_t err;
+    if (hp_run_status_write(plan->run, &status, &err) != HP_OK)
+        hp_log(log, HP_LOG_WARN, "%s", err.text);
+}

@@ -1,0 +1,274 @@
+/* hanps train: one process, or a rank of mpirun's; server or worker. */
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/start.h"
+#include "common/gemm.h"
+#include "common/log.h"
+#include "common/memory.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char usage[] =
+    "usage: hanps train CONFIG --run RUN [--servers S] [--set KEY=VALUE]...\n"
+    "       hanps train --run RUN --resume [--servers S] [--set KEY=VALUE]...\n\n"
+    "Under mpirun -np N the first S ranks are parameter servers, the others workers. Without\n"
+    "mpirun one process is one server and one worker.\n\n"
+    "  --run RUN        folder for configuration, checkpoints and logs; must not exist yet\n"
+    "  --resume         go on with RUN from its newest whole checkpoint, by its own configuration\n"
+    "  --servers S      ranks that hold the weights (cluster.servers)\n"
+    "  --set KEY=VALUE  override a key of the configuration: --set optimizer.lr=3e-4\n\n"
+    "SIGINT, SIGTERM and SIGUSR2 write a checkpoint and stop; a second one ends at once.\n"
+    "Exit status: 0 done, 2 wrong input, 3 failure, 130 stopped with a checkpoint.\n";
+
+/* Everything of one rank. */
+typedef struct {
+    cli_start_t start;
+    hp_transport_t *transport; /* NULL: one process */
+    atomic_int stop;
+    hp_log_t *log;
+} rank_t;
+
+static hp_status_t parse_servers(const char *text, int *servers_p, hp_error_t *err) {
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || n < 1 || n > 4096)
+        return hp_fail(err, HP_INPUT, "--servers %s: a number from 1 to 4096 is allowed", text);
+    *servers_p = (int)n;
+    return HP_OK;
+}
+
+/* *help_p: --help was asked for. args->set has room for argc assignments. */
+static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *help_p,
+                         hp_error_t *err) {
+    enum { RUN = 1, SERVERS, RESUME, SET };
+    static const struct option options[] = {
+        {"run", required_argument, NULL, RUN}, {"servers", required_argument, NULL, SERVERS},
+        {"resume", no_argument, NULL, RESUME}, {"set", required_argument, NULL, SET},
+        {"help", no_argument, NULL, 'h'},      {0}};
+    opterr = 0;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case RUN:
+            args->run = optarg;
+            break;
+        case SERVERS:
+            HP_TRY(parse_servers(optarg, &args->servers, err));
+            break;
+        case RESUME:
+            args->resume = true;
+            break;
+        case SET:
+            args->set[args->sets++] = optarg;
+            break;
+        case 'h':
+            *help_p = true;
+            return HP_OK;
+        default:
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+        }
+    }
+    if (argc - optind > 1)
+        return hp_fail(err, HP_INPUT, "%s: one CONFIG is allowed", argv[optind + 1]);
+    if (optind < argc) args->config = argv[optind];
+    if (args->config == NULL && !args->resume)
+        return hp_fail(err, HP_INPUT, "CONFIG is missing; see --help");
+    if (args->run == NULL) return hp_fail(err, HP_INPUT, "--run RUN is missing; see --help");
+    return HP_OK;
+}
+
+/* cluster.threads: auto is the cores this process may use, shared with the host's other workers.
+ * Servers are taken to be spread evenly over hosts; on one host that is exact. */
+static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transport) {
+    if (plan->config.cluster.threads > 0) return plan->config.cluster.threads;
+    cpu_set_t cores;
+    int usable = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    int neighbours = 1;
+    if (transport != NULL) {
+        int local = hp_transport_local_ranks(transport);
+        neighbours =
+            local - (int)((int64_t)plan->servers * local / (plan->servers + plan->workers));
+    }
+    if (neighbours < 1) neighbours = 1;
+    return usable / neighbours > 1 ? usable / neighbours : 1;
+}
+
+static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *outcome,
+                         hp_error_t *err) {
+    const cli_plan_t *plan = &rank->start.plan;
+    char step[32];
+    snprintf(step, sizeof step, "%" PRId64, plan->resume_step);
+    ps_server_options_t options = {
+        .transport = transport,
+        .config = &plan->config,
+        .params = &rank->start.params,
+        .servers = plan->servers,
+        .workers = plan->workers,
+        .run = plan->run,
+        .resume = plan->resume_step >= 0 ? step : NULL,
+        .config_yaml = rank->start.yaml,
+        .epoch_examples = plan->epoch_examples,
+        .log = rank->log,
+        .stop = &rank->stop,
+    };
+    return ps_server_run(&options, outcome, err);
+}
+
+static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err) {
+    const cli_plan_t *plan = &rank->start.plan;
+    int worker = hp_transport_rank(transport) - plan->servers;
+    int threads = compute_threads(plan, rank->transport);
+    hp_gemm_set_threads(threads);
+    cli_progress_t progress;
+    cli_progress_begin(&progress, plan, stderr);
+    wk_train_options_t options = {
+        .transport = transport,
+        .config = &plan->config,
+        .params = &rank->start.params,
+        .store = rank->start.store,
+        .run = plan->run,
+        .worker = worker,
+        .start = plan->start,
+        .log = rank->log,
+        .stop = &rank->stop,
+        .progress = worker == 0 ? cli_progress_show : NULL,
+        .context = &progress,
+    };
+    if (worker == 0) {
+        char kernel[256];
+        hp_gemm_describe(kernel, sizeof kernel);
+        hp_log(rank->log, HP_LOG_INFO, "%d server%s, %d worker%s, %d parameters; %s", plan->servers,
+               plan->servers > 1 ? "s" : "", plan->workers, plan->workers > 1 ? "s" : "",
+               (int)plan->total, kernel);
+    }
+    wk_train_totals_t totals;
+    hp_status_t status = wk_train(&options, &totals, err);
+    cli_progress_end(&progress);
+    return status;
+}
+
+/* Rank 0's last words: status file, closing table, exit status. */
+static hp_status_t conclude(rank_t *rank, hp_status_t status, const ps_outcome_t *outcome,
+                            hp_error_t *err) {
+    const cli_plan_t *plan = &rank->start.plan;
+    if (status != HP_OK) {
+        cli_write_status(plan, HP_RUN_FAILED, outcome->step, hp_status_exit_code(status) == 3,
+                         err->text, rank->log);
+        return status;
+    }
+    cli_closing_table(plan, outcome, stdout);
+    if (!outcome->stopped) {
+        cli_write_status(plan, HP_RUN_DONE, outcome->step, false, "", rank->log);
+        return HP_OK;
+    }
+    cli_write_status(plan, HP_RUN_STOPPED, outcome->step, true, "stopped with a checkpoint",
+                     rank->log);
+    return hp_fail(err, HP_INTERRUPTED,
+                   "stopped at step %" PRId64
+                   " with a checkpoint; go on with: hanps train --run %s "
+                   "--resume",
+                   outcome->step, plan->run);
+}
+
+/* ---- one process ---- */
+
+typedef struct {
+    rank_t *rank;
+    hp_transport_t *transport;
+    hp_status_t status;
+    hp_error_t err;
+} worker_thread_t;
+
+static void *worker_main(void *argument) {
+    worker_thread_t *w = argument;
+    w->status = work(w->rank, w->transport, &w->err);
+    return NULL;
+}
+
+static hp_status_t run_both(rank_t *rank, hp_transport_t *endpoint[2], ps_outcome_t *outcome,
+                            hp_error_t *err) {
+    worker_thread_t worker = {.rank = rank, .transport = endpoint[1]};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, worker_main, &worker) != 0)
+        return hp_fail(err, HP_MEMORY, "cannot start the worker's thread");
+    hp_status_t status = serve(rank, endpoint[0], outcome, err);
+    pthread_join(thread, NULL);
+    /* The worker's failure is the cause where both ended badly after it. */
+    if (worker.status != HP_OK && (status == HP_OK || worker.status == HP_NONFINITE)) {
+        status = worker.status;
+        *err = worker.err;
+    }
+    return status;
+}
+
+static hp_status_t one_process(rank_t *rank, const cli_train_args_t *args, hp_error_t *err) {
+    HP_TRY(cli_start(args, NULL, 2, rank->log, &rank->start, err));
+    hp_transport_t *endpoint[2] = {NULL, NULL};
+    HP_TRY(hp_transport_loopback(2, endpoint, err));
+    cli_write_status(&rank->start.plan, HP_RUN_RUNNING, 0, true, "", rank->log);
+    ps_outcome_t outcome = {0};
+    hp_status_t status = run_both(rank, endpoint, &outcome, err);
+    for (int i = 0; i < 2; i++) hp_transport_close(endpoint[i], status == HP_OK);
+    return conclude(rank, status, &outcome, err);
+}
+
+/* ---- a rank ---- */
+
+/* Did every peer get its goodbye? Then MPI can be finalised. */
+static bool is_clean(hp_status_t status) {
+    return status != HP_PEER && status != HP_TRANSPORT && status != HP_INTERNAL;
+}
+
+static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error_t *err) {
+    HP_TRY(cli_start(args, rank->transport, hp_transport_size(rank->transport), rank->log,
+                     &rank->start, err));
+    const cli_plan_t *plan = &rank->start.plan;
+    int self = hp_transport_rank(rank->transport);
+    if (self >= plan->servers) return work(rank, rank->transport, err);
+    ps_outcome_t outcome = {0};
+    if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);
+    hp_status_t status = serve(rank, rank->transport, &outcome, err);
+    return self == 0 ? conclude(rank, status, &outcome, err) : status;
+}
+
+/* Arguments are the same on every rank: rank 0 alone complains. */
+static hp_status_t run(rank_t *rank, int argc, char **argv, cli_train_args_t *args,
+                       hp_error_t *err) {
+    bool help = false;
+    int self = rank->transport != NULL ? hp_transport_rank(rank->transport) : 0;
+    hp_status_t status = parse(argc, argv, args, &help, err);
+    if (help && self == 0) fputs(usage, stdout);
+    if (self != 0) err->text[0] = '\0';
+    if (status != HP_OK || help) return status;
+    return rank->transport == NULL ? one_process(rank, args, err) : one_rank(rank, args, err);
+}
+
+hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
+    rank_t rank = {.transport = NULL};
+    cli_train_args_t args = {0};
+    cli_signals_t *signals = NULL;
+    void *set = NULL;
+    bool launched = hp_transport_launched();
+    HP_TRY(hp_allocate(&set, (size_t)argc, sizeof *args.set, "arguments", err));
+    args.set = set;
+    hp_status_t status = cli_signals_open(&rank.stop, launched, &signals, err);
+    if (status == HP_OK && launched) status = hp_transport_mpi(&rank.transport, err);
+    char who[32] = "hanps";
+    if (launched && rank.transport != NULL)
+        snprintf(who, sizeof who, "rank %d", hp_transport_rank(rank.transport));
+    if (status == HP_OK) status = hp_log_open(who, HP_LOG_INFO, &rank.log, err);
+    if (status == HP_OK) status = run(&rank, argc, argv, &args, err);
+    cli_start_release(&rank.start);
+    if (rank.transport != NULL) hp_transport_close(rank.transport, is_clean(status));
+    cli_signals_close(signals);
+    hp_log_close(rank.log);
+    hp_free(set);
+    return status;
+}
