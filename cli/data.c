@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const cli_command_t table[] = {
+    {"import", "import questions and features: vqa", cli_data_import},
     {"synth", "make a data set: sort-of-clevr", cli_data_synth},
     {NULL, NULL, NULL},
 };

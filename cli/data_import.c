@@ -1,0 +1,364 @@
+/* hanps data import: data sets that others have made. */
+#include "cli/command.h"
+#include "worker/import/vqa.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
+    "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n\n"
+    "Imports VQA v1, v2, VQA-CP, or anything in their JSON format (objects or bare lists), with\n"
+    "features from HDF5 or .npy files. What is interrupted goes on where it was when the same\n"
+    "command is given again; with other options or changed files it is refused.\n\n"
+    "  --out STORE            where the store is written; must not exist\n\n"
+    "questions; those before the first --split are the split `train`:\n"
+    "  --split NAME           the --questions and --annotations that follow belong to NAME\n"
+    "  --questions FILE,...   may be given several times\n"
+    "  --annotations FILE,... none: the split has no answers\n"
+    "  --vocabulary NAME      the split that words and answers are counted in (train)\n"
+    "  --answers N            the N most frequent answers are learned; equal counts go by the\n"
+    "                         bytes of the answer (1000)\n"
+    "  --min-answer N         and those with N occurrences at least (1)\n"
+    "  --min-word N           a word with fewer occurrences is unknown (1)\n"
+    "  --tokenizer NAME       words, ban, mcan or mcb (words)\n"
+    "  --metric NAME          how answers are scored: vqa or exact (vqa)\n\n"
+    "features:\n"
+    "  --features PATH        an HDF5 file, or a folder with a .npy file for each image; none: "
+    "the\n"
+    "                         store has questions only\n"
+    "  --features-dataset N   the array in the HDF5 file (features)\n"
+    "  --ids-dataset N        the images' ids in it; '' where the id is the row, from 0 (ids)\n"
+    "  --names PATTERN        file names in a folder, %d, %012d or %s for the id (%d.npy)\n"
+    "  --layout L             order of the axes: nhwc, nchw, ncellsc, nccells (nhwc); a .npy file\n"
+    "                         leaves out N\n"
+    "  --grid HxW             how the cells of ncellsc and nccells lie (on no grid)\n"
+    "  --dtype T              numbers in the store: f16, bf16 or f32 (f16)\n"
+    "  --missing-images skip  leave out questions whose image has no features (refuse)\n\n"
+    "pictures, for people to look at:\n"
+    "  --pictures FOLDER      PNG or JPEG files\n"
+    "  --picture-names P      %d, %012d or %s for the id, * before it (%d.jpg)\n";
+
+enum { MAX_SPLITS = 16, TEXT = 8192 };
+
+typedef struct {
+    wk_vqa_import_t import;
+    wk_vqa_split_t split[MAX_SPLITS];
+    wk_features_options_t features;
+    bool has_features;
+    char *list[2 * MAX_SPLITS * WK_VQA_FILES]; /* copies that were cut at commas */
+    int lists;
+    char command[TEXT];
+} arguments_t;
+
+static hp_status_t whole(const char *option, const char *text, uint64_t least, uint64_t *out,
+                         hp_error_t *err) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value < least ||
+        value > INT32_MAX - 1)
+        return hp_fail(err, HP_INPUT, "%s %s: a whole number from %" PRIu64 " to %d is allowed",
+                       option, text, least, INT32_MAX - 1);
+    *out = value;
+    return HP_OK;
+}
+
+static hp_status_t add_file(const char *option, const char *name, const char **file, int *files,
+                            hp_error_t *err) {
+    if (*files == WK_VQA_FILES)
+        return hp_fail(err, HP_INPUT, "%s: at most %d files", option, WK_VQA_FILES);
+    if (name[0] == '\0') return hp_fail(err, HP_INPUT, "%s: an empty name", option);
+    file[(*files)++] = name;
+    return HP_OK;
+}
+
+/* Cut at commas, unless a file has exactly this name. */
+static hp_status_t add_files(arguments_t *a, const char *option, char *text, const char **file,
+                             int *files, hp_error_t *err) {
+    if (access(text, F_OK) == 0 || strchr(text, ',') == NULL)
+        return add_file(option, text, file, files, err);
+    if (a->lists == (int)(sizeof a->list / sizeof *a->list))
+        return hp_fail(err, HP_INPUT, "too many files");
+    char *copy = strdup(text), *rest = copy, *name;
+    if (copy == NULL) return hp_fail(err, HP_MEMORY, "out of memory");
+    a->list[a->lists++] = copy;
+    while ((name = strsep(&rest, ",")) != NULL) HP_TRY(add_file(option, name, file, files, err));
+    return HP_OK;
+}
+
+static hp_status_t add_split(arguments_t *a, const char *name, hp_error_t *err) {
+    for (int s = 0; s < a->import.splits; s++)
+        if (strcmp(a->split[s].name, name) == 0)
+            return hp_fail(err, HP_INPUT, "--split %s is there twice", name);
+    if (a->import.splits == MAX_SPLITS)
+        return hp_fail(err, HP_INPUT, "at most %d splits", MAX_SPLITS);
+    a->split[a->import.splits++] = (wk_vqa_split_t){.name = name};
+    return HP_OK;
+}
+
+static hp_status_t set_grid(arguments_t *a, const char *text, hp_error_t *err) {
+    char after;
+    if (sscanf(text, "%5dx%5d%c", &a->features.grid_height, &a->features.grid_width, &after) != 2 ||
+        a->features.grid_height < 1 || a->features.grid_width < 1)
+        return hp_fail(err, HP_INPUT, "--grid %s: HEIGHTxWIDTH is allowed, as in 10x10", text);
+    return HP_OK;
+}
+
+static hp_status_t set_dtype(arguments_t *a, const char *text, hp_error_t *err) {
+    static const hp_dtype_t allowed[] = {HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(hp_dtype_name(allowed[i]), text) == 0) {
+            a->import.dtype = allowed[i];
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--dtype %s: allowed are f16, f32, bf16", text);
+}
+
+static hp_status_t set_tokenizer(arguments_t *a, const char *text, hp_error_t *err) {
+    a->import.tokenizer = wk_tokenizer_find(text);
+    if (a->import.tokenizer == NULL)
+        return hp_fail(err, HP_INPUT, "--tokenizer %s: allowed are words, ban, mcan, mcb", text);
+    return HP_OK;
+}
+
+static hp_status_t set_metric(arguments_t *a, const char *text, hp_error_t *err) {
+    if (strcmp(text, "vqa") != 0 && strcmp(text, "exact") != 0)
+        return hp_fail(err, HP_INPUT, "--metric %s: allowed are vqa, exact", text);
+    a->import.metric = text[0] == 'v' ? HP_METRIC_VQA : HP_METRIC_EXACT;
+    return HP_OK;
+}
+
+enum {
+    OUT = 1,
+    SPLIT,
+    QUESTIONS,
+    ANNOTATIONS,
+    VOCABULARY,
+    ANSWERS,
+    MIN_ANSWER,
+    MIN_WORD,
+    TOKENIZER,
+    METRIC,
+    FEATURES,
+    DATASET,
+    IDS,
+    NAMES,
+    LAYOUT,
+    GRID,
+    DTYPE,
+    MISSING,
+    PICTURES,
+    PICTURE_NAMES
+};
+
+static hp_status_t set_question_option(arguments_t *a, int option, char *value, hp_error_t *err) {
+    wk_vqa_import_t *import = &a->import;
+    wk_vqa_split_t *split;
+    switch (option) {
+    case SPLIT:
+        return add_split(a, value, err);
+    case QUESTIONS:
+    case ANNOTATIONS:
+        if (import->splits == 0) HP_TRY(add_split(a, "train", err));
+        split = &a->split[import->splits - 1];
+        return option == QUESTIONS
+                   ? add_files(a, "--questions", value, split->question, &split->questions, err)
+                   : add_files(a, "--annotations", value, split->annotation, &split->annotations,
+                               err);
+    case VOCABULARY:
+        import->vocabulary = value;
+        return HP_OK;
+    case ANSWERS:
+        return whole("--answers", value, 1, &import->answers, err);
+    case MIN_ANSWER:
+        return whole("--min-answer", value, 1, &import->least_answer, err);
+    case MIN_WORD:
+        return whole("--min-word", value, 1, &import->least_word, err);
+    case TOKENIZER:
+        return set_tokenizer(a, value, err);
+    default:
+        return set_metric(a, value, err);
+    }
+}
+
+static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_error_t *err) {
+    switch (option) {
+    case OUT:
+        a->import.out = value;
+        return HP_OK;
+    case FEATURES:
+        a->features.path = value;
+        a->has_features = true;
+        return HP_OK;
+    case DATASET:
+        a->features.dataset = value;
+        return HP_OK;
+    case IDS:
+        a->features.ids_dataset = value;
+        return HP_OK;
+    case NAMES:
+        a->features.pattern = value;
+        return HP_OK;
+    case LAYOUT:
+        return wk_layout_parse(value, &a->features.layout, err) == HP_OK
+                   ? HP_OK
+                   : hp_fail_prefix(err, "--layout");
+    case GRID:
+        return set_grid(a, value, err);
+    case DTYPE:
+        return set_dtype(a, value, err);
+    case MISSING:
+        a->import.skip_missing = strcmp(value, "skip") == 0;
+        if (a->import.skip_missing || strcmp(value, "refuse") == 0) return HP_OK;
+        return hp_fail(err, HP_INPUT, "--missing-images %s: allowed are refuse, skip", value);
+    case PICTURES:
+        a->import.pictures = value;
+        return HP_OK;
+    default:
+        a->import.picture_pattern = value;
+        return HP_OK;
+    }
+}
+
+static hp_status_t check(arguments_t *a, hp_error_t *err) {
+    if (a->import.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
+    if (a->import.splits == 0) return hp_fail(err, HP_INPUT, "--questions FILE is needed");
+    for (int s = 0; s < a->import.splits; s++)
+        if (a->split[s].questions == 0)
+            return hp_fail(err, HP_INPUT, "split %s has no --questions", a->split[s].name);
+    a->import.split = a->split;
+    if (a->import.vocabulary == NULL) {
+        a->import.vocabulary = a->split[0].name;
+        for (int s = 0; s < a->import.splits; s++)
+            if (strcmp(a->split[s].name, "train") == 0) a->import.vocabulary = "train";
+    }
+    if (a->has_features) a->import.features = &a->features;
+    return HP_OK;
+}
+
+/* What is done, on a terminal: one line that is written over. Elsewhere a line every ten seconds.
+ */
+typedef struct {
+    bool terminal, open;
+    struct timespec last, first;
+    const char *what;
+    uint64_t began;
+} progress_t;
+
+static double seconds(const struct timespec *from, const struct timespec *to) {
+    return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
+}
+
+static void show(void *context, const char *what, uint64_t done, uint64_t total) {
+    progress_t *p = context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (p->what == NULL || strcmp(p->what, what) != 0) {
+        p->what = what;
+        p->first = now;
+        p->began = done;
+    }
+    if (seconds(&p->last, &now) < (p->terminal ? 0.2 : 10.0) && (done < total || !p->terminal))
+        return;
+    p->last = now;
+    double spent = seconds(&p->first, &now),
+           rate = spent > 0 ? (double)(done - p->began) / spent : 0;
+    fprintf(stderr, "%s%" PRIu64, p->terminal ? "\r\033[K" : "", done);
+    if (total > 0) fprintf(stderr, " of %" PRIu64, total);
+    fprintf(stderr, " %s", what);
+    if (total > done && rate > 0)
+        fprintf(stderr, ", %.0f a second, %.0f s left", rate, (double)(total - done) / rate);
+    if (!p->terminal) fputc('\n', stderr);
+    p->open = p->terminal;
+}
+
+static void report(const arguments_t *a, const wk_vqa_report_t *r) {
+    printf("%s: %" PRIu64 " images, %" PRIu64 " questions", a->import.out, r->images, r->questions);
+    if (r->kept_images > 0) printf(" (%" PRIu64 " images kept from before)", r->kept_images);
+    printf("\n%d words, %d answers; the rarest answer came %" PRIu64 " times\n", r->words,
+           r->answers, r->last_count);
+    printf("%" PRIu64 " questions without a label: scored, not trained on\n", r->unlabelled);
+    if (r->skipped > 0)
+        printf("%" PRIu64 " questions left out: no features of their image\n", r->skipped);
+    if (a->import.pictures != NULL) printf("%" PRIu64 " pictures\n", r->pictures);
+}
+
+static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_error_t *err) {
+    static const struct option table[] = {{"out", 1, NULL, OUT},
+                                          {"split", 1, NULL, SPLIT},
+                                          {"questions", 1, NULL, QUESTIONS},
+                                          {"annotations", 1, NULL, ANNOTATIONS},
+                                          {"vocabulary", 1, NULL, VOCABULARY},
+                                          {"answers", 1, NULL, ANSWERS},
+                                          {"min-answer", 1, NULL, MIN_ANSWER},
+                                          {"min-word", 1, NULL, MIN_WORD},
+                                          {"tokenizer", 1, NULL, TOKENIZER},
+                                          {"metric", 1, NULL, METRIC},
+                                          {"features", 1, NULL, FEATURES},
+                                          {"features-dataset", 1, NULL, DATASET},
+                                          {"ids-dataset", 1, NULL, IDS},
+                                          {"names", 1, NULL, NAMES},
+                                          {"layout", 1, NULL, LAYOUT},
+                                          {"grid", 1, NULL, GRID},
+                                          {"dtype", 1, NULL, DTYPE},
+                                          {"missing-images", 1, NULL, MISSING},
+                                          {"pictures", 1, NULL, PICTURES},
+                                          {"picture-names", 1, NULL, PICTURE_NAMES},
+                                          {"help", 0, NULL, 'h'},
+                                          {0}};
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+        if (option == 'h') {
+            *help = true;
+            return HP_OK;
+        }
+        if (option == '?')
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+        HP_TRY(option >= SPLIT && option <= METRIC ? set_question_option(a, option, optarg, err)
+                                                   : set_image_option(a, option, optarg, err));
+    }
+    if (argc - optind != 1 || strcmp(argv[optind], "vqa") != 0)
+        return hp_fail(err, HP_INPUT, "%s: the format to import is needed: vqa",
+                       argc > optind ? argv[argc - 1] : "import");
+    return check(a, err);
+}
+
+hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
+    static const wk_features_options_t features = {
+        .dataset = "features", .ids_dataset = "ids", .pattern = "%d.npy"};
+    progress_t line = {.terminal = isatty(STDERR_FILENO)};
+    clock_gettime(CLOCK_MONOTONIC, &line.last);
+    arguments_t a = {.features = features};
+    a.import = (wk_vqa_import_t){.dtype = HP_DTYPE_F16,
+                                 .picture_pattern = "%d.jpg",
+                                 .answers = 1000,
+                                 .least_answer = 1,
+                                 .least_word = 1,
+                                 .tokenizer = wk_tokenizer_find("words"),
+                                 .progress = show,
+                                 .context = &line,
+                                 .command = a.command};
+    size_t used = (size_t)snprintf(a.command, TEXT, "hanps data");
+    for (int i = 0; i < argc && used < TEXT; i++)
+        used += (size_t)snprintf(a.command + used, TEXT - used, " %s", argv[i]);
+    bool help = false;
+    hp_status_t status = parse(&a, argc, argv, &help, err);
+    if (help) fputs(usage, stdout);
+    wk_vqa_report_t result = {0};
+    if (status == HP_OK && !help) status = wk_vqa_import(&a.import, &result, err);
+    if (line.open) fputs("\r\033[K", stderr);
+    if (status == HP_OK && !help) report(&a, &result);
+    for (int i = 0; i < a.lists; i++) free(a.list[i]);
+    return status;
+}

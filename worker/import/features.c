@@ -1,0 +1,145 @@
+#include "worker/import/features.h"
+
+#include "common/memory.h"
+#include "worker/import/features_source.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct {
+    const char *name;
+    int dims;                           /* without N */
+    int height, width, cells, channels; /* axes, -1: none */
+} layout_table[WK_LAYOUTS] = {
+    {"nhwc", 3, 0, 1, -1, 2},
+    {"nchw", 3, 1, 2, -1, 0},
+    {"ncellsc", 2, -1, -1, 0, 1},
+    {"nccells", 2, -1, -1, 1, 0},
+};
+
+const char *wk_layout_name(wk_layout_t layout) { return layout_table[layout].name; }
+
+hp_status_t wk_layout_parse(const char *name, wk_layout_t *layout_p, hp_error_t *err) {
+    for (int i = 0; i < WK_LAYOUTS; i++)
+        if (strcmp(layout_table[i].name, name) == 0) {
+            *layout_p = (wk_layout_t)i;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "layout '%s': allowed are nhwc, nchw, ncellsc, nccells", name);
+}
+
+hp_status_t wk_features_axes(wk_features_t *f, int dims, const uint64_t *size, const char *what,
+                             hp_error_t *err) {
+    int layout = (int)f->options.layout;
+    if (dims != layout_table[layout].dims)
+        return hp_fail(err, HP_INPUT, "%s has %d axes an image; layout %s has %d", what, dims,
+                       layout_table[layout].name, layout_table[layout].dims);
+    uint64_t total = 1;
+    for (int i = 0; i < dims; i++) {
+        if (size[i] == 0 || size[i] > 1 << 24 || (total *= size[i]) > 1 << 28)
+            return hp_fail(err, HP_INPUT, "%s: an axis of %llu, which is too much or nothing", what,
+                           (unsigned long long)size[i]);
+    }
+    wk_features_shape_t *s = &f->shape;
+    s->channels = (int)size[layout_table[layout].channels];
+    s->cells = (int)(total / (uint64_t)s->channels);
+    if (layout_table[layout].cells < 0) {
+        s->grid_height = (int)size[layout_table[layout].height];
+        s->grid_width = (int)size[layout_table[layout].width];
+    } else {
+        s->grid_height = f->options.grid_height;
+        s->grid_width = f->options.grid_width;
+        if ((int64_t)s->grid_height * s->grid_width != s->cells && s->grid_height != 0)
+            return hp_fail(err, HP_INPUT, "%s has %d cells, which is no grid of %dx%d", what,
+                           s->cells, s->grid_height, s->grid_width);
+    }
+    return HP_OK;
+}
+
+hp_status_t wk_features_add_name(wk_features_t *f, const char *id, const char *what,
+                                 hp_error_t *err) {
+    uint32_t number = 0, before = f->names.count;
+    if (id[0] == '\0') return hp_fail(err, HP_INPUT, "%s: row %u: an empty id", what, before);
+    HP_TRY(wk_strings_add(&f->names, id, strlen(id), &number, err));
+    if (f->names.count == before)
+        return hp_fail(err, HP_INPUT, "%s: id %s stands at row %u and again at row %llu", what, id,
+                       number, (unsigned long long)before);
+    return HP_OK;
+}
+
+hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t **features_p,
+                             hp_error_t *err) {
+    struct stat st;
+    if (stat(options->path, &st) != 0) return hp_fail_errno(err, HP_INPUT, "%s", options->path);
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(wk_features_t), "features", err));
+    wk_features_t *f = p;
+    f->options = *options;
+    hp_status_t status =
+        S_ISDIR(st.st_mode) ? wk_features_open_npy(f, err) : wk_features_open_hdf5(f, err);
+    if (status == HP_OK && f->names.count != f->shape.images)
+        status = hp_fail(err, HP_INTERNAL, "%s: %u ids", options->path, f->names.count);
+    p = NULL;
+    if (status == HP_OK)
+        status = hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, sizeof(float),
+                             "the features of an image", err);
+    f->values = p;
+    if (status != HP_OK) {
+        wk_features_close(f);
+        return status;
+    }
+    *features_p = f;
+    return HP_OK;
+}
+
+void wk_features_close(wk_features_t *features) {
+    if (features == NULL) return;
+    if (features->source != NULL) features->close(features->source);
+    wk_strings_release(&features->names);
+    hp_free(features->values);
+    hp_free(features);
+}
+
+const wk_features_shape_t *wk_features_shape(const wk_features_t *f) { return &f->shape; }
+
+const char *wk_features_name(const wk_features_t *f, uint64_t image) {
+    return wk_strings_get(&f->names, (uint32_t)image);
+}
+
+int64_t wk_features_find(const wk_features_t *f, const char *id) {
+    return wk_strings_find(&f->names, id, strlen(id));
+}
+
+/* in [rows][columns] -> out [columns][rows], in blocks that stay in the cache. */
+static void transpose(const float *in, size_t rows, size_t columns, float *out) {
+    enum { BLOCK = 16 };
+    for (size_t r0 = 0; r0 < rows; r0 += BLOCK)
+        for (size_t c0 = 0; c0 < columns; c0 += BLOCK)
+            for (size_t c = c0; c < columns && c < c0 + BLOCK; c++)
+                for (size_t r = r0; r < rows && r < r0 + BLOCK; r++)
+                    out[c * rows + r] = in[r * columns + c];
+}
+
+hp_status_t wk_features_read(wk_features_t *f, uint64_t image, float *out, hp_error_t *err) {
+    HP_TRY(f->read(f, image, err));
+    size_t cells = (size_t)f->shape.cells, channels = (size_t)f->shape.channels;
+    bool channels_first = layout_table[f->options.layout].channels == 0;
+    size_t height = layout_table[f->options.layout].cells < 0 ? (size_t)f->shape.grid_height : 1;
+    size_t width = cells / height;
+    if (!f->fortran) {
+        if (channels_first)
+            transpose(f->values, channels, cells, out);
+        else
+            memcpy(out, f->values, cells * channels * sizeof *out);
+        return HP_OK;
+    }
+    /* Stored in reverse: (C, W, H) of hwc, (W, H, C) of chw. */
+    for (size_t y = 0; y < height; y++)
+        for (size_t x = 0; x < width; x++)
+            for (size_t c = 0; c < channels; c++)
+                out[(y * width + x) * channels + c] =
+                    channels_first ? f->values[(x * height + y) * channels + c]
+                                   : f->values[(c * width + x) * height + y];
+    return HP_OK;
+}

@@ -1,0 +1,56 @@
+/* Where features come from: an HDF5 file, or a folder with a .npy file for each image. A source is
+ * read image by image, in its own order, in constant memory; whatever the file's layout and number
+ * type, out come fp32 [cells][channels]. */
+#ifndef WK_FEATURES_H
+#define WK_FEATURES_H
+
+#include "common/status.h"
+#include "common/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The axes of the array, images first; a file for one image leaves N out. S is cells in one axis.
+ */
+typedef enum {
+    WK_LAYOUT_NHWC,
+    WK_LAYOUT_NCHW,
+    WK_LAYOUT_NSC, /* N, cells, channels */
+    WK_LAYOUT_NCS, /* N, channels, cells */
+    WK_LAYOUTS
+} wk_layout_t;
+
+const char *wk_layout_name(wk_layout_t layout);
+hp_status_t wk_layout_parse(const char *name, wk_layout_t *layout_p, hp_error_t *err) HP_MUST_CHECK;
+
+typedef struct {
+    const char *path;        /* an HDF5 file or a folder */
+    const char *dataset;     /* of the features, in HDF5 */
+    const char *ids_dataset; /* of the images' ids, in HDF5; "": an image's id is its row */
+    const char *pattern;     /* names in a folder: %d, %012d or %s stands for the id */
+    wk_layout_t layout;
+    int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */
+} wk_features_options_t;
+
+typedef struct {
+    hp_dtype_t dtype;            /* of the source; NONE for any other number type */
+    int grid_height, grid_width; /* 0, 0: no grid */
+    int cells, channels;
+    uint64_t images;
+} wk_features_shape_t;
+
+typedef struct wk_features wk_features_t;
+
+hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t **features_p,
+                             hp_error_t *err) HP_MUST_CHECK;
+void wk_features_close(wk_features_t *features);
+
+const wk_features_shape_t *wk_features_shape(const wk_features_t *features);
+const char *wk_features_name(const wk_features_t *features, uint64_t image); /* its id */
+int64_t wk_features_find(const wk_features_t *features, const char *id);     /* -1: none */
+
+/* out: [cells][channels]. Errors name the file and the image. */
+hp_status_t wk_features_read(wk_features_t *features, uint64_t image, float *out,
+                             hp_error_t *err) HP_MUST_CHECK;
+
+#endif

@@ -1,0 +1,273 @@
+/* Features from HDF5, whatever the storage: contiguous, or chunked and compressed. fp16 is read as
+ * it is and converted here: the library's own conversion of it is slow. */
+#include "common/memory.h"
+#include "common/store_convert.h"
+#include "worker/import/features_source.h"
+
+#include <hdf5.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#define CACHE_LIMIT ((size_t)512 << 20)
+
+typedef struct {
+    hid_t file, dataset, file_space, memory_space, memory_type;
+    hp_dtype_t dtype; /* F16: `raw` takes the file's bytes */
+    uint16_t *raw;
+    int dims;
+    hsize_t size[8];
+    hp_convert_level_t level;
+} hdf5_t;
+
+static void close_hdf5(void *source) {
+    hdf5_t *h = source;
+    if (h->memory_type >= 0 && h->dtype == HP_DTYPE_F16) H5Tclose(h->memory_type);
+    if (h->memory_space >= 0) H5Sclose(h->memory_space);
+    if (h->file_space >= 0) H5Sclose(h->file_space);
+    if (h->dataset >= 0) H5Dclose(h->dataset);
+    if (h->file >= 0) H5Fclose(h->file);
+    hp_free(h->raw);
+    hp_free(h);
+}
+
+/* The library prints its stack of errors unless told not to. Of that stack the innermost line says
+ * most to a user. */
+static herr_t innermost(unsigned n, const H5E_error2_t *error, void *context) {
+    (void)n;
+    if (error->desc != NULL) snprintf(context, 160, "%s", error->desc);
+    return 0;
+}
+
+static hp_status_t hdf5_fail(const wk_features_t *f, const char *what, hp_error_t *err) {
+    char text[160] = "HDF5 gives no reason";
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, innermost, text);
+    for (char *p = text; *p != '\0'; p++)
+        if (*p == '\n') *p = ' ';
+    return hp_fail(err, HP_INPUT, "%s: %s: %s", f->options.path, what, text);
+}
+
+/* IEEE half precision, as h5py and numpy write it: HDF5 1.10 has no name for it. */
+static bool is_half(hid_t type) {
+    size_t sign, exponent, exponent_bits, fraction, fraction_bits;
+    return H5Tget_class(type) == H5T_FLOAT && H5Tget_size(type) == 2 &&
+           H5Tget_order(type) == H5T_ORDER_LE && H5Tget_ebias(type) == 15 &&
+           H5Tget_fields(type, &sign, &exponent, &exponent_bits, &fraction, &fraction_bits) >= 0 &&
+           sign == 15 && exponent == 10 && exponent_bits == 5 && fraction == 0 &&
+           fraction_bits == 10;
+}
+
+static hp_status_t open_type(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
+    hid_t type = H5Dget_type(h->dataset);
+    if (type < 0) return hdf5_fail(f, f->options.dataset, err);
+    H5T_class_t class = H5Tget_class(type);
+    if (is_half(type)) {
+        h->dtype = f->shape.dtype = HP_DTYPE_F16;
+        h->memory_type = H5Tcopy(type);
+    } else {
+        h->memory_type = H5T_NATIVE_FLOAT;
+        f->shape.dtype =
+            class == H5T_FLOAT && H5Tget_size(type) == 4 ? HP_DTYPE_F32 : HP_DTYPE_NONE;
+    }
+    H5Tclose(type);
+    if (class != H5T_FLOAT && class != H5T_INTEGER)
+        return hp_fail(err, HP_INPUT, "%s: dataset '%s' holds no numbers", f->options.path,
+                       f->options.dataset);
+    return HP_OK;
+}
+
+/* A chunk that holds parts of several images is unpacked once, not once for each of them: the cache
+ * takes all chunks that one image touches. */
+static hid_t access_of(hid_t file, const char *name) {
+    hid_t access = H5Pcreate(H5P_DATASET_ACCESS), probe = H5Dopen2(file, name, H5P_DEFAULT);
+    if (access < 0 || probe < 0) {
+        if (probe >= 0) H5Dclose(probe);
+        return access;
+    }
+    hid_t created = H5Dget_create_plist(probe), space = H5Dget_space(probe);
+    hid_t type = H5Dget_type(probe);
+    hsize_t size[H5S_MAX_RANK], chunk[H5S_MAX_RANK];
+    int dims = H5Sget_simple_extent_ndims(space);
+    if (dims > 0 && H5Pget_layout(created) == H5D_CHUNKED &&
+        H5Pget_chunk(created, H5S_MAX_RANK, chunk) == dims &&
+        H5Sget_simple_extent_dims(space, size, NULL) == dims) {
+        double bytes = (double)H5Tget_size(type) * (double)chunk[0], chunks = 1;
+        for (int i = 1; i < dims; i++) {
+            double n = (double)((size[i] + chunk[i] - 1) / chunk[i]);
+            chunks *= n;
+            bytes *= n * (double)chunk[i];
+        }
+        if (bytes > (double)CACHE_LIMIT) bytes = (double)CACHE_LIMIT;
+        if (chunks > 1e5) chunks = 1e5;
+        if (bytes > 1 << 20)
+            H5Pset_chunk_cache(access, (size_t)chunks * 10 + 521, (size_t)bytes, 1);
+    }
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Pclose(created);
+    H5Dclose(probe);
+    return access;
+}
+
+static hp_status_t open_dataset(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
+    const char *name = f->options.dataset;
+    if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
+        return hp_fail(err, HP_INPUT, "%s: no dataset '%s'", f->options.path, name);
+    hid_t access = access_of(h->file, name);
+    h->dataset = H5Dopen2(h->file, name, access);
+    if (access >= 0) H5Pclose(access);
+    if (h->dataset < 0) return hdf5_fail(f, name, err);
+    h->file_space = H5Dget_space(h->dataset);
+    h->dims = H5Sget_simple_extent_ndims(h->file_space);
+    char what[512];
+    snprintf(what, sizeof what, "%s: dataset '%s'", f->options.path, name);
+    if (h->dims < 1 || h->dims > 8) return hp_fail(err, HP_INPUT, "%s has %d axes", what, h->dims);
+    H5Sget_simple_extent_dims(h->file_space, h->size, NULL);
+    uint64_t size[8];
+    for (int i = 1; i < h->dims; i++) size[i - 1] = h->size[i];
+    HP_TRY(wk_features_axes(f, h->dims - 1, size, what, err));
+    if (h->size[0] == 0 || h->size[0] > UINT32_MAX - 1)
+        return hp_fail(err, HP_INPUT, "%s has %llu images", what, (unsigned long long)h->size[0]);
+    f->shape.images = h->size[0];
+    HP_TRY(open_type(f, h, err));
+    hsize_t one[8];
+    memcpy(one, h->size, sizeof one);
+    one[0] = 1;
+    h->memory_space = H5Screate_simple(h->dims, one, NULL);
+    if (h->memory_space < 0) return hdf5_fail(f, name, err);
+    if (h->dtype != HP_DTYPE_F16) return HP_OK;
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, 2, "an image", err));
+    h->raw = p;
+    return HP_OK;
+}
+
+static hp_status_t add_number_ids(wk_features_t *f, hid_t dataset, hp_error_t *err) {
+    char what[512], text[32];
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, f->shape.images, sizeof(long long), "ids", err));
+    long long *id = p;
+    hp_status_t status = HP_OK;
+    snprintf(what, sizeof what, "%s: dataset '%s'", f->options.path, f->options.ids_dataset);
+    if (H5Dread(dataset, H5T_NATIVE_LLONG, H5S_ALL, H5S_ALL, H5P_DEFAULT, id) < 0)
+        status = hdf5_fail(f, f->options.ids_dataset, err);
+    for (uint64_t i = 0; status == HP_OK && i < f->shape.images; i++) {
+        snprintf(text, sizeof text, "%lld", id[i]);
+        status = wk_features_add_name(f, text, what, err);
+    }
+    hp_free(id);
+    return status;
+}
+
+static hp_status_t add_text_ids(wk_features_t *f, hid_t dataset, hid_t type, hp_error_t *err) {
+    char what[512];
+    snprintf(what, sizeof what, "%s: dataset '%s'", f->options.path, f->options.ids_dataset);
+    bool variable = H5Tis_variable_str(type) > 0;
+    size_t bytes = variable ? sizeof(char *) : H5Tget_size(type);
+    hid_t memory = H5Tcopy(type), space = H5Dget_space(dataset);
+    void *p = NULL, *word = NULL;
+    hp_status_t status = hp_allocate(&p, f->shape.images, bytes, "ids", err);
+    if (status == HP_OK) status = hp_allocate(&word, bytes + 1, 1, "an id", err);
+    bool read = status == HP_OK && H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, p) >= 0;
+    if (status == HP_OK && !read) status = hdf5_fail(f, f->options.ids_dataset, err);
+    for (uint64_t i = 0; status == HP_OK && i < f->shape.images; i++) {
+        const char *id = word;
+        if (variable)
+            id = ((char **)p)[i] != NULL ? ((char **)p)[i] : "";
+        else
+            memcpy(word, (char *)p + i * bytes, bytes);
+        status = wk_features_add_name(f, id, what, err);
+    }
+    if (read && variable) H5Dvlen_reclaim(memory, space, H5P_DEFAULT, p);
+    H5Tclose(memory);
+    H5Sclose(space);
+    hp_free(p);
+    hp_free(word);
+    return status;
+}
+
+static hp_status_t add_row_ids(wk_features_t *f, hp_error_t *err) {
+    char text[32];
+    for (uint64_t i = 0; i < f->shape.images; i++) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)i);
+        HP_TRY(wk_features_add_name(f, text, "rows", err));
+    }
+    return HP_OK;
+}
+
+static hp_status_t open_ids(wk_features_t *f, const hdf5_t *h, hp_error_t *err) {
+    const char *name = f->options.ids_dataset;
+    if (name == NULL || name[0] == '\0') return add_row_ids(f, err);
+    if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
+        return hp_fail(err, HP_INPUT,
+                       "%s: no dataset '%s' of image ids; name it with --ids-dataset, or give "
+                       "--ids-dataset '' where an image's id is its row",
+                       f->options.path, name);
+    hid_t dataset = H5Dopen2(h->file, name, H5P_DEFAULT);
+    if (dataset < 0) return hdf5_fail(f, name, err);
+    hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
+    hssize_t points = H5Sget_simple_extent_npoints(space);
+    H5T_class_t class = H5Tget_class(type);
+    hp_status_t status;
+    if (points < 0 || (uint64_t)points != f->shape.images)
+        status =
+            hp_fail(err, HP_INPUT, "%s: dataset '%s' has %lld ids for %llu images", f->options.path,
+                    name, (long long)points, (unsigned long long)f->shape.images);
+    else if (class == H5T_INTEGER)
+        status = add_number_ids(f, dataset, err);
+    else if (class == H5T_STRING)
+        status = add_text_ids(f, dataset, type, err);
+    else
+        status = hp_fail(err, HP_INPUT, "%s: dataset '%s' holds neither whole numbers nor strings",
+                         f->options.path, name);
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return status;
+}
+
+static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
+    hdf5_t *h = f->source;
+    hsize_t start[8] = {image}, count[8];
+    memcpy(count, h->size, sizeof count);
+    count[0] = 1;
+    H5E_auto2_t printer;
+    void *context;
+    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hp_status_t status = HP_OK;
+    void *to = h->raw != NULL ? (void *)h->raw : (void *)f->values;
+    if (H5Sselect_hyperslab(h->file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dread(h->dataset, h->memory_type, h->memory_space, h->file_space, H5P_DEFAULT, to) < 0) {
+        char what[512];
+        snprintf(what, sizeof what, "row %llu of '%s'", (unsigned long long)image,
+                 f->options.dataset);
+        status = hdf5_fail(f, what, err);
+    }
+    H5Eset_auto2(H5E_DEFAULT, printer, context);
+    if (status == HP_OK && h->raw != NULL)
+        hp_convert_to_f32(h->level, HP_DTYPE_F16, h->raw,
+                          (size_t)f->shape.cells * (size_t)f->shape.channels, f->values);
+    return status;
+}
+
+hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(hdf5_t), "HDF5", err));
+    hdf5_t *h = p;
+    h->file = h->dataset = h->file_space = h->memory_space = h->memory_type = -1;
+    h->level = hp_convert_best();
+    f->source = h;
+    f->close = close_hdf5;
+    f->read = read_image;
+    H5E_auto2_t printer;
+    void *context;
+    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    h->file = H5Fopen(f->options.path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hp_status_t status = h->file < 0 ? hdf5_fail(f, "cannot be opened as HDF5", err) : HP_OK;
+    if (status == HP_OK) status = open_dataset(f, h, err);
+    if (status == HP_OK) status = open_ids(f, h, err);
+    H5Eset_auto2(H5E_DEFAULT, printer, context);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* What a kind of feature source provides. Private to worker/import/features*.c. */
+#ifndef WK_FEATURES_SOURCE_H
+#define WK_FEATURES_SOURCE_H
+
+#include "worker/import/features.h"
+#include "worker/import/text.h"
+
+#include <stddef.h>
+
+struct wk_features {
+    wk_features_options_t options; /* strings belong to the caller until open has returned */
+    wk_features_shape_t shape;
+    wk_strings_t names; /* ids, in order; two that are equal are an error */
+    bool fortran;       /* of the image being read: its axes are stored in reverse */
+    float *values;      /* one image as its file has it */
+    /* Reads the image's numbers to `values`, in the file's order. */
+    hp_status_t (*read)(wk_features_t *features, uint64_t image, hp_error_t *err);
+    void (*close)(void *source);
+    void *source; /* of the kind */
+};
+
+hp_status_t wk_features_open_hdf5(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_npy(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+
+/* Fills the shape from the axes of one image (without N). `what` names the array in the error. */
+hp_status_t wk_features_axes(wk_features_t *features, int dims, const uint64_t *size,
+                             const char *what, hp_error_t *err) HP_MUST_CHECK;
+/* The next image's id; `what` names the place in the error. */
+hp_status_t wk_features_add_name(wk_features_t *features, const char *id, const char *what,
+                                 hp_error_t *err) HP_MUST_CHECK;
+
+#endif
