@@ -174,6 +174,9 @@ demo: deps ## make data, train with mpirun, score, show the selected cells
 test: deps ## build and run every test
 	@$(PARALLEL) test-only
 
+.PHONY: unit
+unit: $(UNIT)
+
 .PHONY: tests
 tests: all $(UNIT) $(NUMERIC) $(MPI_TESTS) ## build the tests
 

@@ -1,0 +1,21 @@
+# The unit tests under address and undefined, those with threads under thread: the short form of
+# `make sanitize`.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+case $BUILD in */address | */undefined | */thread) echo 'this is a sanitizer run itself'; exit 77 ;; esac
+fail=0
+mapfile -t threads < <(grep -lE 'pthread_create|loopback|transport_body' tests/unit/test_*.c | sed 's,.*/test_,unit/,; s,\.c$,,')
+for sanitizer in address undefined thread; do
+    filter=()
+    [ $sanitizer = thread ] && filter=("${threads[@]}")
+    [ $sanitizer = thread ] && [ ${#filter[@]} = 0 ] && continue
+    targets=(unit)
+    [ $sanitizer = thread ] && targets=("${filter[@]/#unit\//build/thread/tests/unit/test_}")
+    make -s --no-print-directory -j"$(nproc)" SANITIZER=$sanitizer "${targets[@]}" >/dev/null || { fail=1; continue; }
+    tests/run --build build/$sanitizer --kinds unit "${filter[@]}" >"build/$sanitizer/tests.log" 2>&1 || {
+        fail=1
+        echo "under $sanitizer:"
+        grep -v '^ok' "build/$sanitizer/tests.log"
+    }
+done
+exit $fail
