@@ -1,5 +1,6 @@
 #include "common/run_folder.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 
 #include <errno.h>
@@ -127,39 +128,11 @@ void hp_run_unlock(hp_run_lock_t *lock) {
     hp_free(lock);
 }
 
-static hp_status_t write_and_sync(const char *path, const char *text, size_t bytes,
-                                  hp_error_t *err) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
-    size_t done = 0;
-    while (done < bytes) {
-        ssize_t n = write(fd, text + done, bytes - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) break;
-        done += (size_t)n;
-    }
-    bool good = done == bytes && fsync(fd) == 0;
-    int why = errno;
-    if (close(fd) != 0 && good) {
-        good = false;
-        why = errno;
-    }
-    errno = why;
-    if (!good) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
-    return HP_OK;
-}
-
 hp_status_t hp_run_write_file(const char *run, const char *name, const char *text, size_t bytes,
                               hp_error_t *err) {
-    char path[HP_RUN_PATH], temporary[HP_RUN_PATH], part[300];
-    snprintf(part, sizeof part, "%s.part", name);
+    char path[HP_RUN_PATH];
     HP_TRY(hp_run_path(run, name, path, err));
-    HP_TRY(hp_run_path(run, part, temporary, err));
-    hp_status_t status = write_and_sync(temporary, text, bytes, err);
-    if (status == HP_OK && rename(temporary, path) != 0)
-        status = hp_fail_errno(err, HP_IO, "cannot rename '%s' to '%s'", temporary, path);
-    if (status != HP_OK) unlink(temporary);
-    return status;
+    return hp_write_file(path, text, bytes, err);
 }
 
 static const char *const state_name[] = {"running", "done", "stopped", "failed"};

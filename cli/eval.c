@@ -1,0 +1,309 @@
+/* hanps eval: answers a split with a trained model and scores the answers. */
+#include "cli/command.h"
+#include "common/file.h"
+#include "common/gemm.h"
+#include "common/memory.h"
+#include "common/run_folder.h"
+#include "worker/evaluate.h"
+#include "worker/trained.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yajl/yajl_gen.h>
+
+static const char usage[] =
+    "usage: hanps eval RUN [OPTION]...\n\n"
+    "Answers the questions of a split with the weights of a checkpoint and prints the accuracy,\n"
+    "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json.\n\n"
+    "  --split NAME       the split (data.valid of the run's configuration)\n"
+    "  --checkpoint STEP  or last, best (last)\n"
+    "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
+    "vqa_2016\n"
+    "                     (the official evaluation until March 2021, the paper's); default: exact "
+    "or\n"
+    "                     vqa_2021, as the store says\n"
+    "  --json FILE        write the figures as JSON\n"
+    "  --results FILE     write the answers as the official evaluation reads them\n"
+    "  --set KEY=VALUE    over the run's configuration: --set data.store=...\n";
+
+typedef struct {
+    const char *run, *split, *checkpoint, *metric, *json, *results;
+    int sets;
+    const char **set; /* room for every argument */
+} args_t;
+
+static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_error_t *err) {
+    enum { SPLIT = 1, CHECKPOINT, METRIC, JSON, RESULTS, SET };
+    static const struct option options[] = {{"split", required_argument, NULL, SPLIT},
+                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
+                                            {"metric", required_argument, NULL, METRIC},
+                                            {"json", required_argument, NULL, JSON},
+                                            {"results", required_argument, NULL, RESULTS},
+                                            {"set", required_argument, NULL, SET},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    opterr = 0;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case SPLIT:
+            args->split = optarg;
+            break;
+        case CHECKPOINT:
+            args->checkpoint = optarg;
+            break;
+        case METRIC:
+            args->metric = optarg;
+            break;
+        case JSON:
+            args->json = optarg;
+            break;
+        case RESULTS:
+            args->results = optarg;
+            break;
+        case SET:
+            args->set[args->sets++] = optarg;
+            break;
+        case 'h':
+            *help_p = true;
+            return HP_OK;
+        default:
+            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
+                           argv[optind - 1]);
+        }
+    }
+    if (argc - optind != 1)
+        return hp_fail(err, HP_INPUT, "%s; see --help",
+                       argc > optind ? "one RUN is allowed" : "RUN is missing");
+    args->run = argv[optind];
+    return HP_OK;
+}
+
+/* Everything the evaluation finds. */
+typedef struct {
+    const hp_split_t *split;
+    int64_t step;
+    wk_metric_t metric;
+    bool humans;     /* some question has human answers: the VQA accuracies mean something */
+    int32_t *answer; /* [split->count] */
+    wk_evaluation_t evaluation;
+    wk_tally_t tally;
+    yajl_gen results; /* NULL: not asked for */
+} report_t;
+
+static hp_status_t choose_metric(const char *name, hp_metric_t of_store, wk_metric_t *metric,
+                                 hp_error_t *err) {
+    *metric = of_store == HP_METRIC_VQA ? WK_VQA_2021 : WK_EXACT;
+    if (name == NULL) return HP_OK;
+    for (int m = 0; m < WK_METRICS; m++)
+        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
+            *metric = (wk_metric_t)m;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
+}
+
+static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_error_t *err) {
+    (void)err;
+    report_t *r = context;
+    r->answer[answered->question - r->split->first] = answered->answer;
+    return HP_OK;
+}
+
+static void put_key(yajl_gen gen, const char *text) {
+    yajl_gen_string(gen, (const unsigned char *)text, strlen(text));
+}
+
+static hp_status_t note_scored(void *context, const hp_question_t *question, const char *answer,
+                               const double score[WK_METRICS], hp_error_t *err) {
+    (void)score;
+    (void)err;
+    report_t *r = context;
+    r->humans |= question->answers > 0;
+    if (r->results == NULL) return HP_OK;
+    yajl_gen_map_open(r->results);
+    put_key(r->results, "question_id");
+    yajl_gen_integer(r->results, question->question_id);
+    put_key(r->results, "answer");
+    put_key(r->results, answer);
+    yajl_gen_map_close(r->results);
+    return HP_OK;
+}
+
+/* Two decimals as they are printed, not as a double spells them. */
+static void put_percent(yajl_gen gen, const wk_type_score_t *score, wk_metric_t metric) {
+    char text[32];
+    int n = snprintf(text, sizeof text, "%.2f", wk_percent(score, metric));
+    yajl_gen_number(gen, text, (size_t)n);
+}
+
+static void put_real(yajl_gen gen, const char *key, double value, int decimals) {
+    char text[64];
+    int n = snprintf(text, sizeof text, "%.*f", decimals, value);
+    put_key(gen, key);
+    yajl_gen_number(gen, text, (size_t)n);
+}
+
+static void put_scores(yajl_gen gen, const wk_tally_t *tally, wk_metric_t metric) {
+    put_key(gen, "overall");
+    put_percent(gen, &tally->overall, metric);
+    put_key(gen, "per_answer_type");
+    yajl_gen_map_open(gen);
+    for (int i = 0; i < tally->answer_types; i++) {
+        put_key(gen, tally->answer_type[i].name);
+        put_percent(gen, &tally->answer_type[i], metric);
+    }
+    yajl_gen_map_close(gen);
+    put_key(gen, "per_question_type");
+    yajl_gen_map_open(gen);
+    for (int i = 0; i < tally->question_types; i++) {
+        put_key(gen, tally->question_type[i].name);
+        put_percent(gen, &tally->question_type[i], metric);
+    }
+    yajl_gen_map_close(gen);
+}
+
+static void put_report(yajl_gen gen, const report_t *r) {
+    yajl_gen_map_open(gen);
+    put_key(gen, "split");
+    put_key(gen, r->split->name);
+    put_key(gen, "step");
+    yajl_gen_integer(gen, r->step);
+    put_key(gen, "examples");
+    yajl_gen_integer(gen, (long long)r->evaluation.examples);
+    put_key(gen, "metric");
+    put_key(gen, wk_metric_name(r->metric));
+    put_scores(gen, &r->tally, r->metric);
+    put_real(gen, "cells_mean", r->evaluation.cells_mean, 2);
+    put_real(gen, "loss", r->evaluation.loss_mean, 4);
+    put_real(gen, "seconds", r->evaluation.seconds, 2);
+    for (int m = 0; m < WK_METRICS; m++) {
+        if (m != WK_EXACT && !r->humans) continue;
+        put_key(gen, wk_metric_name((wk_metric_t)m));
+        yajl_gen_map_open(gen);
+        put_scores(gen, &r->tally, (wk_metric_t)m);
+        yajl_gen_map_close(gen);
+    }
+    yajl_gen_map_close(gen);
+}
+
+static hp_status_t write_gen(yajl_gen gen, const char *path, hp_error_t *err) {
+    const unsigned char *text;
+    size_t bytes;
+    if (yajl_gen_get_buf(gen, &text, &bytes) != yajl_gen_status_ok)
+        return hp_fail(err, HP_INTERNAL, "'%s': the JSON is not complete", path);
+    return hp_write_file(path, text, bytes, err);
+}
+
+/* RUN/eval has every evaluation; a run folder that cannot be written is no reason to fail. */
+static hp_status_t write_json(const args_t *args, const report_t *r, hp_error_t *err) {
+    yajl_gen gen = yajl_gen_alloc(NULL);
+    if (gen == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the JSON");
+    yajl_gen_config(gen, yajl_gen_beautify, 1);
+    put_report(gen, r);
+    hp_status_t status = args->json != NULL ? write_gen(gen, args->json, err) : HP_OK;
+    char name[128], path[HP_RUN_PATH];
+    hp_error_t ignored;
+    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->split->name, r->step);
+    if (hp_run_path(args->run, name, path, &ignored) != HP_OK ||
+        write_gen(gen, path, &ignored) != HP_OK)
+        fprintf(stderr, "hanps eval: warning: %s\n", ignored.text);
+    yajl_gen_free(gen);
+    return status;
+}
+
+static void print_row(const char *name, const wk_type_score_t *score, const report_t *r) {
+    printf("%-24.24s %9" PRIu64 " %9.2f", name, score->count, wk_percent(score, r->metric));
+    for (int m = 0; r->humans && m < WK_METRICS; m++)
+        if (m != (int)r->metric) printf(" %9.2f", wk_percent(score, (wk_metric_t)m));
+    putchar('\n');
+}
+
+static void print_report(const report_t *r, const char *run) {
+    static const char *const order[][2] = {
+        {"yes/no", "Yes/No"}, {"number", "Number"}, {"other", "Other"}};
+    const wk_tally_t *t = &r->tally;
+    printf("%s, step %" PRId64 ", split %s\n\n%-24s %9s %9s", run, r->step, r->split->name, "",
+           "questions", wk_metric_name(r->metric));
+    for (int m = 0; r->humans && m < WK_METRICS; m++)
+        if (m != (int)r->metric) printf(" %9s", wk_metric_name((wk_metric_t)m));
+    putchar('\n');
+    print_row("Overall", &t->overall, r);
+    for (size_t k = 0; k < 3; k++)
+        for (int i = 0; i < t->answer_types; i++)
+            if (strcmp(t->answer_type[i].name, order[k][0]) == 0)
+                print_row(order[k][1], &t->answer_type[i], r);
+    for (int i = 0; i < t->answer_types; i++) {
+        bool known = false;
+        for (size_t k = 0; k < 3; k++) known |= strcmp(t->answer_type[i].name, order[k][0]) == 0;
+        if (!known) print_row(t->answer_type[i].name, &t->answer_type[i], r);
+    }
+    printf("\nby question type\n");
+    for (int i = 0; i < t->question_types; i++)
+        print_row(t->question_type[i].name, &t->question_type[i], r);
+    printf("\nselected cells a question %.2f, loss %.4f, %.0f questions/s\n",
+           r->evaluation.cells_mean, r->evaluation.loss_mean,
+           r->evaluation.seconds > 0 ? (double)r->evaluation.examples / r->evaluation.seconds : 0);
+}
+
+static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t *r,
+                            hp_error_t *err) {
+    const hp_store_info_t *info = hp_store_info(trained->store);
+    const char *name = args->split != NULL ? args->split : trained->config.data.valid;
+    int split = 0;
+    void *p = NULL;
+    HP_TRY(choose_metric(args->metric, info->metric, &r->metric, err));
+    if (name[0] == '\0')
+        return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
+    HP_TRY(hp_store_find_split(trained->store, name, &split, err));
+    r->split = &info->split[split];
+    r->step = trained->step;
+    HP_TRY(hp_allocate(&p, r->split->count, sizeof *r->answer, "answers", err));
+    r->answer = p;
+    wk_evaluate_options_t options = {.config = &trained->config,
+                                     .store = trained->store,
+                                     .split = r->split,
+                                     .weights = trained->weights,
+                                     .each = keep_answer,
+                                     .context = r};
+    hp_gemm_set_threads(trained->config.cluster.threads);
+    HP_TRY(wk_evaluate(&options, &r->evaluation, err));
+    if (args->results != NULL) {
+        r->results = yajl_gen_alloc(NULL);
+        if (r->results == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the results");
+        yajl_gen_array_open(r->results);
+    }
+    HP_TRY(wk_score_split(trained->store, r->split, r->answer, note_scored, r, &r->tally, err));
+    if (args->results != NULL) {
+        yajl_gen_array_close(r->results);
+        HP_TRY(write_gen(r->results, args->results, err));
+    }
+    HP_TRY(write_json(args, r, err));
+    print_report(r, args->run);
+    return HP_OK;
+}
+
+hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
+    args_t args = {.checkpoint = "last"};
+    bool help = false;
+    void *set = NULL;
+    HP_TRY(hp_allocate(&set, (size_t)argc, sizeof *args.set, "arguments", err));
+    args.set = set;
+    wk_trained_t trained = {0};
+    report_t report = {0};
+    hp_status_t status = parse(argc, argv, &args, &help, err);
+    if (help) fputs(usage, stdout);
+    if (status == HP_OK && !help) {
+        status = wk_trained_open(args.run, args.checkpoint, args.sets, args.set, &trained, err);
+        if (trained.note[0] != '\0') fprintf(stderr, "hanps eval: warning: %s\n", trained.note);
+        if (status == HP_OK) status = evaluate(&args, &trained, &report, err);
+    }
+    if (report.results != NULL) yajl_gen_free(report.results);
+    wk_tally_release(&report.tally);
+    hp_free(report.answer);
+    wk_trained_close(&trained);
+    hp_free(set);
+    return status;
+}
