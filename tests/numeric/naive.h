@@ -5,6 +5,7 @@
 
 #include "common/config.h"
 #include "common/params.h"
+#include "worker/nn/conv.h"
 #include "worker/nn/pairwise.h"
 #include "worker/nn/relation.h"
 #include "worker/nn/stacked.h"
@@ -34,6 +35,14 @@ void naive_relation(const nn_relation_shape_t *shape, const nn_selected_t *selec
 void naive_stacked(const nn_stacked_shape_t *shape, const nn_selected_t *selected,
                    const nn_stacked_weights_t *weights, const nn_real *x, const nn_real *q,
                    nn_real *out);
+
+/* Every output is a sum over the kernel; bias may be NULL. */
+void naive_conv(const nn_conv_shape_t *shape, int images, bool relu, const nn_real *in,
+                const nn_real *weight, const nn_real *bias, nn_real *out);
+
+/* Statistics of the rows themselves. */
+void naive_batchnorm(int rows, int channels, bool relu, const nn_real *x, const nn_real *gamma,
+                     const nn_real *beta, nn_real *out);
 
 /* One row through torch.nn.Linear, and a ReLU or not. weight: [out_width][in_width]. */
 void naive_linear(int in_width, int out_width, bool relu, const nn_real *in, const nn_real *weight,
