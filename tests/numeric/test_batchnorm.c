@@ -1,0 +1,118 @@
+/* Batch normalisation: the naive twin, finite differences through the statistics, evaluation. */
+#include "tests/numeric/check.h"
+#include "tests/numeric/naive.h"
+#include "worker/nn/batchnorm.h"
+
+enum { CHANNELS = 3 };
+
+typedef struct {
+    nn_batchnorm_t norm;
+    hp_arena_t arena;
+    int rows;
+    bool relu;
+    size_t n;
+    nn_real *x, *mix, *out, *gamma, *beta, *mean, *var;
+} setup_t;
+
+static void open_setup(setup_t *t, int rows, bool relu) {
+    *t = (setup_t){.rows = rows, .relu = relu, .n = (size_t)rows * CHANNELS};
+    hp_error_t err;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) assert_int_equal(hp_arena_commit(&t->arena, "batchnorm", &err), HP_OK);
+        nn_batchnorm_take(&t->norm, &t->arena, CHANNELS);
+    }
+    check_spoil(&t->arena);
+    t->x = check_random(t->n, 1, 2);
+    t->mix = check_random(t->n, 2, 1);
+    t->out = check_buffer(t->n);
+    t->gamma = check_random(CHANNELS, 3, 1);
+    t->beta = check_random(CHANNELS, 4, 1);
+    t->mean = check_buffer(CHANNELS);
+    t->var = check_buffer(CHANNELS);
+}
+
+static void close_setup(setup_t *t) {
+    nn_real *wide[] = {t->x, t->mix, t->out}, *narrow[] = {t->gamma, t->beta, t->mean, t->var};
+    for (int i = 0; i < 3; i++) check_free(wide[i], t->n);
+    for (int i = 0; i < 4; i++) check_free(narrow[i], CHANNELS);
+    hp_arena_release(&t->arena);
+}
+
+static double loss(void *context) {
+    setup_t *t = context;
+    nn_batchnorm_statistics(&t->norm, t->rows, t->x, t->mean, t->var);
+    nn_batchnorm_forward(&t->norm, t->rows, t->relu, t->x, t->mean, t->var, t->gamma, t->beta,
+                         t->out);
+    double sum = 0;
+    for (size_t i = 0; i < t->n; i++) sum += t->mix[i] * t->out[i];
+    return sum;
+}
+
+static void check_rows(int rows, bool relu) {
+    setup_t t;
+    open_setup(&t, rows, relu);
+    nn_real *naive = check_buffer(t.n), *grad = check_buffer(t.n);
+    nn_real *grad_gamma = check_random(CHANNELS, 5, 1), *grad_beta = check_random(CHANNELS, 6, 1);
+    loss(&t);
+    naive_batchnorm(rows, CHANNELS, relu, t.x, t.gamma, t.beta, naive);
+    check_close("batchnorm", t.n, t.out, naive, 1e-11);
+    memcpy(grad, t.mix, t.n * sizeof *grad);
+    nn_batchnorm_backward(&t.norm, rows, t.x, relu ? t.out : NULL, t.mean, t.var, t.gamma, grad,
+                          grad_gamma, grad_beta);
+    check_gradient("x", t.x, t.n, grad, loss, &t);
+    check_gradient("gamma", t.gamma, CHANNELS, grad_gamma, loss, &t);
+    check_gradient("beta", t.beta, CHANNELS, grad_beta, loss, &t);
+    check_free(naive, t.n);
+    check_free(grad, t.n);
+    check_free(grad_gamma, CHANNELS);
+    check_free(grad_beta, CHANNELS);
+    close_setup(&t);
+}
+
+static void test_gradients(void **state) {
+    (void)state;
+    check_rows(17, false);
+    check_rows(17, true);
+    check_rows(2, false);
+    check_rows(1, true); /* the variance is zero: out is beta */
+}
+
+/* A column that is constant, and one far from zero whose variance must survive. */
+static void test_statistics(void **state) {
+    (void)state;
+    setup_t t;
+    open_setup(&t, 100, false);
+    for (int r = 0; r < 100; r++) {
+        t.x[r * CHANNELS] = 3;
+        t.x[r * CHANNELS + 1] = 1e8 + r % 2;
+    }
+    nn_batchnorm_statistics(&t.norm, 100, t.x, t.mean, t.var);
+    assert_true(t.mean[0] == 3 && t.var[0] == 0);
+    assert_true(t.mean[1] == 1e8 + 0.5 && t.var[1] == 0.25);
+    close_setup(&t);
+}
+
+/* Evaluation: statistics from outside, a row at a time gives what all rows give; in place. */
+static void test_running(void **state) {
+    (void)state;
+    setup_t t;
+    open_setup(&t, 6, true);
+    for (int c = 0; c < CHANNELS; c++) {
+        t.mean[c] = 0.3 * c;
+        t.var[c] = 1 + c;
+    }
+    nn_batchnorm_forward(&t.norm, 6, true, t.x, t.mean, t.var, t.gamma, t.beta, t.out);
+    for (int r = 0; r < 6; r++) {
+        nn_real *row = t.x + r * CHANNELS;
+        nn_batchnorm_forward(&t.norm, 1, true, row, t.mean, t.var, t.gamma, t.beta, row);
+    }
+    assert_memory_equal(t.x, t.out, t.n * sizeof *t.x);
+    close_setup(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients),
+                                       cmocka_unit_test(test_statistics),
+                                       cmocka_unit_test(test_running)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
