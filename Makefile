@@ -24,7 +24,8 @@ ifneq ($(DEVELOPER),)
 WARN += -Werror
 endif
 # No -ffast-math, no contraction: the same bits from every compiler setting that keeps IEEE 754.
-OPT := -O3 -g -fno-omit-frame-pointer -ffp-contract=off
+# -fno-trapping-math changes no value: it lets gcc make vector code of loops with a comparison.
+OPT := -O3 -g -fno-omit-frame-pointer -ffp-contract=off -fno-trapping-math
 ifneq ($(SANITIZER),)
 ifeq ($(filter $(SANITIZER),address undefined thread),)
 $(error SANITIZER=$(SANITIZER) is not allowed: address, undefined or thread)
