@@ -1,41 +1,102 @@
 #include "common/file.h"
 
+#include "common/memory.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static hp_status_t write_and_sync(const char *path, const void *data, size_t bytes,
-                                  hp_error_t *err) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
-    size_t done = 0;
-    while (done < bytes) {
-        ssize_t n = write(fd, (const char *)data + done, bytes - done);
+enum { PATH = 4096, LONGEST_WRITE = 1 << 30 };
+
+hp_status_t hp_file_write(int fd, const void *data, size_t bytes, const char *path,
+                          hp_error_t *err) {
+    const unsigned char *p = data;
+    while (bytes > 0) {
+        ssize_t n = write(fd, p, bytes < LONGEST_WRITE ? bytes : LONGEST_WRITE);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) break;
-        done += (size_t)n;
+        if (n < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+        if (n == 0) return hp_fail(err, HP_IO, "cannot write '%s': no bytes are taken", path);
+        p += n;
+        bytes -= (size_t)n;
     }
-    bool good = done == bytes && fsync(fd) == 0;
-    int why = errno;
-    if (close(fd) != 0 && good) {
-        good = false;
-        why = errno;
-    }
-    errno = why;
-    if (!good) return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
     return HP_OK;
 }
 
-hp_status_t hp_write_file(const char *path, const void *data, size_t bytes, hp_error_t *err) {
-    char part[PATH_MAX];
+hp_status_t hp_file_sync_close(int fd, const char *path, hp_error_t *err) {
+    hp_status_t status = HP_OK;
+    if (fsync(fd) != 0) status = hp_fail_errno(err, HP_IO, "cannot sync '%s'", path);
+    if (close(fd) != 0 && status == HP_OK)
+        status = hp_fail_errno(err, HP_IO, "cannot close '%s'", path);
+    return status;
+}
+
+hp_status_t hp_file_sync_folder(const char *path, hp_error_t *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot open folder '%s'", path);
+    return hp_file_sync_close(fd, path, err);
+}
+
+static hp_status_t sync_parent(const char *path, hp_error_t *err) {
+    char folder[PATH];
+    const char *slash = strrchr(path, '/');
+    int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
+    snprintf(folder, sizeof folder, "%.*s", length, slash == NULL ? "." : path);
+    return hp_file_sync_folder(folder, err);
+}
+
+hp_status_t hp_file_replace(const char *path, const void *data, size_t bytes, hp_error_t *err) {
+    char part[PATH];
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return hp_fail(err, HP_INPUT, "path too long: '%.200s...'", path);
-    hp_status_t status = write_and_sync(part, data, bytes, err);
+        return hp_fail(err, HP_INPUT, "path is too long: '%.200s...'", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", part);
+    hp_status_t status = hp_file_write(fd, data, bytes, part, err);
+    hp_status_t synced = hp_file_sync_close(fd, part, status == HP_OK ? err : NULL);
+    if (status == HP_OK) status = synced;
     if (status == HP_OK && rename(part, path) != 0)
         status = hp_fail_errno(err, HP_IO, "cannot rename '%s' to '%s'", part, path);
-    if (status != HP_OK) unlink(part);
-    return status;
+    if (status != HP_OK) {
+        unlink(part);
+        return status;
+    }
+    return sync_parent(path, err);
+}
+
+hp_status_t hp_file_read(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
+                         hp_error_t *err) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return hp_fail_errno(err, errno == ENOENT ? HP_INPUT : HP_IO, "cannot read '%s'", path);
+    void *p = NULL;
+    hp_status_t status = HP_OK;
+    if (fstat(fd, &st) != 0)
+        status = hp_fail_errno(err, HP_IO, "cannot read '%s'", path);
+    else if (!S_ISREG(st.st_mode))
+        status = hp_fail(err, HP_INPUT, "'%s' is not a file", path);
+    else if ((size_t)st.st_size > limit)
+        status = hp_fail(err, HP_CORRUPT, "'%s' has %lld bytes; at most %zu are expected", path,
+                         (long long)st.st_size, limit);
+    if (status == HP_OK) status = hp_allocate(&p, (size_t)st.st_size, 1, "a file", err);
+    for (size_t got = 0; status == HP_OK && got < (size_t)st.st_size;) {
+        ssize_t n = read(fd, (unsigned char *)p + got, (size_t)st.st_size - got);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            status = hp_fail_errno(err, HP_IO, "cannot read '%s'", path);
+        else if (n == 0)
+            status = hp_fail(err, HP_CORRUPT, "'%s' ends while it is read", path);
+        else
+            got += (size_t)n;
+    }
+    close(fd);
+    if (status != HP_OK) {
+        hp_free(p);
+        return status;
+    }
+    *data_p = p;
+    *bytes_p = (size_t)st.st_size;
+    return HP_OK;
 }
