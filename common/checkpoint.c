@@ -168,7 +168,7 @@ static hp_status_t open_into(hp_checkpoint_t *c, const char *run, int64_t step, 
     size_t bytes = 0;
     HP_TRY(hp_checkpoint_folder(run, step, "", c->folder, err));
     HP_TRY(hp_checkpoint_file(c->folder, HP_CHECKPOINT_MANIFEST, path, err));
-    HP_TRY(hp_file_read(path, MANIFEST_MOST, &data, &bytes, err));
+    HP_TRY(hp_read_file(path, MANIFEST_MOST, &data, &bytes, err));
     c->bytes = bytes;
     hp_status_t status = parse_manifest(c, path, data, bytes, err);
     hp_free(data);

@@ -80,7 +80,7 @@ hp_status_t hp_checkpoint_mark_best(const char *run, int64_t step, hp_error_t *e
     HP_TRY(hp_checkpoint_root(run, root, err));
     HP_TRY(hp_checkpoint_file(root, "best", path, err));
     int n = snprintf(text, sizeof text, "%" PRId64 "\n", step);
-    return hp_file_replace(path, text, (size_t)n, err);
+    return hp_write_file(path, text, (size_t)n, err);
 }
 
 static int64_t read_best(const char *root) {
@@ -88,7 +88,7 @@ static int64_t read_best(const char *root) {
     unsigned char *data = NULL;
     size_t bytes = 0;
     if (hp_checkpoint_file(root, "best", path, NULL) != HP_OK ||
-        hp_file_read(path, BEST_BYTES - 1, &data, &bytes, NULL) != HP_OK)
+        hp_read_file(path, BEST_BYTES - 1, &data, &bytes, NULL) != HP_OK)
         return -1;
     memcpy(text, data, bytes);
     hp_free(data);

@@ -44,11 +44,11 @@ static hp_status_t write_chunk(int fd, const char *path, const hp_shard_chunk_t 
     h.hash = XXH3_64bits(&h, offsetof(hp_chunk_header_t, hash));
     XXH3_128bits_update(headers, &h, sizeof h);
     size_t bytes = (size_t)(c->end - c->begin) * sizeof(float);
-    HP_TRY(hp_file_write(fd, &h, sizeof h, path, err));
-    HP_TRY(hp_file_write(fd, c->weights, bytes, path, err));
+    HP_TRY(hp_write_all(fd, &h, sizeof h, path, err));
+    HP_TRY(hp_write_all(fd, c->weights, bytes, path, err));
     if (moments) {
-        HP_TRY(hp_file_write(fd, c->first_moment, bytes, path, err));
-        HP_TRY(hp_file_write(fd, c->second_moment, bytes, path, err));
+        HP_TRY(hp_write_all(fd, c->first_moment, bytes, path, err));
+        HP_TRY(hp_write_all(fd, c->second_moment, bytes, path, err));
     }
     *bytes_p += sizeof h + bytes * (moments ? 3 : 1);
     return HP_OK;
@@ -65,7 +65,7 @@ static hp_status_t write_chunks(int fd, const char *path, const hp_shard_header_
         XXH3_128bits_reset(headers);
         XXH3_128bits_update(headers, head, sizeof *head);
         record->bytes = sizeof *head;
-        status = hp_file_write(fd, head, sizeof *head, path, err);
+        status = hp_write_all(fd, head, sizeof *head, path, err);
         for (int i = 0; i < (int)head->chunks && status == HP_OK; i++)
             status = write_chunk(fd, path, &chunk[i], headers, data, &record->bytes, err);
         XXH128_canonical_t canonical;
@@ -107,12 +107,12 @@ hp_status_t hp_checkpoint_write_shard(const char *run, int64_t step, int server,
     if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", part);
     hp_shard_record_t record = {.server = server, .chunks = chunks};
     hp_status_t status = write_chunks(fd, part, &head, chunk, &record, err);
-    hp_status_t synced = hp_file_sync_close(fd, part, status == HP_OK ? err : NULL);
+    hp_status_t synced = hp_sync_close(fd, part, status == HP_OK ? err : NULL);
     if (status == HP_OK) status = synced;
     if (status == HP_OK && rename(part, path) != 0)
         status = hp_fail_errno(err, HP_IO, "cannot rename '%s' to '%s'", part, path);
     if (status == HP_OK) {
-        status = hp_file_sync_folder(folder, err);
+        status = hp_sync_folder(folder, err);
         if (status != HP_OK) unlink(path);
     } else {
         unlink(part);
@@ -271,7 +271,7 @@ static hp_status_t write_manifest(const char *folder, const Hanps__CheckpointMan
     hp_status_t status = hp_allocate(&outer, size, 1, "a manifest", err);
     if (status == HP_OK) {
         hanps__checkpoint_file__pack(&file, outer);
-        status = hp_file_replace(path, outer, size, err);
+        status = hp_write_file(path, outer, size, err);
     }
     hp_free(inner);
     hp_free(outer);
@@ -309,7 +309,7 @@ static hp_status_t put_in_place(const char *run, int64_t step, hp_error_t *err) 
         if (replaces) (void)rename(old, final);
         return status;
     }
-    hp_status_t status = hp_file_sync_folder(root, err);
+    hp_status_t status = hp_sync_folder(root, err);
     if (status != HP_OK) { /* it may be gone after a power cut: do not let it look whole */
         (void)rename(final, written);
         if (replaces) (void)rename(old, final);

@@ -11,8 +11,8 @@
 
 enum { PATH = 4096, LONGEST_WRITE = 1 << 30 };
 
-hp_status_t hp_file_write(int fd, const void *data, size_t bytes, const char *path,
-                          hp_error_t *err) {
+hp_status_t hp_write_all(int fd, const void *data, size_t bytes, const char *path,
+                         hp_error_t *err) {
     const unsigned char *p = data;
     while (bytes > 0) {
         ssize_t n = write(fd, p, bytes < LONGEST_WRITE ? bytes : LONGEST_WRITE);
@@ -25,7 +25,7 @@ hp_status_t hp_file_write(int fd, const void *data, size_t bytes, const char *pa
     return HP_OK;
 }
 
-hp_status_t hp_file_sync_close(int fd, const char *path, hp_error_t *err) {
+hp_status_t hp_sync_close(int fd, const char *path, hp_error_t *err) {
     hp_status_t status = HP_OK;
     if (fsync(fd) != 0) status = hp_fail_errno(err, HP_IO, "cannot sync '%s'", path);
     if (close(fd) != 0 && status == HP_OK)
@@ -33,10 +33,10 @@ hp_status_t hp_file_sync_close(int fd, const char *path, hp_error_t *err) {
     return status;
 }
 
-hp_status_t hp_file_sync_folder(const char *path, hp_error_t *err) {
+hp_status_t hp_sync_folder(const char *path, hp_error_t *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot open folder '%s'", path);
-    return hp_file_sync_close(fd, path, err);
+    return hp_sync_close(fd, path, err);
 }
 
 static hp_status_t sync_parent(const char *path, hp_error_t *err) {
@@ -44,17 +44,17 @@ static hp_status_t sync_parent(const char *path, hp_error_t *err) {
     const char *slash = strrchr(path, '/');
     int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
     snprintf(folder, sizeof folder, "%.*s", length, slash == NULL ? "." : path);
-    return hp_file_sync_folder(folder, err);
+    return hp_sync_folder(folder, err);
 }
 
-hp_status_t hp_file_replace(const char *path, const void *data, size_t bytes, hp_error_t *err) {
+hp_status_t hp_write_file(const char *path, const void *data, size_t bytes, hp_error_t *err) {
     char part[PATH];
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return hp_fail(err, HP_INPUT, "path is too long: '%.200s...'", path);
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return hp_fail_errno(err, HP_IO, "cannot write '%s'", part);
-    hp_status_t status = hp_file_write(fd, data, bytes, part, err);
-    hp_status_t synced = hp_file_sync_close(fd, part, status == HP_OK ? err : NULL);
+    hp_status_t status = hp_write_all(fd, data, bytes, part, err);
+    hp_status_t synced = hp_sync_close(fd, part, status == HP_OK ? err : NULL);
     if (status == HP_OK) status = synced;
     if (status == HP_OK && rename(part, path) != 0)
         status = hp_fail_errno(err, HP_IO, "cannot rename '%s' to '%s'", part, path);
@@ -65,7 +65,7 @@ hp_status_t hp_file_replace(const char *path, const void *data, size_t bytes, hp
     return sync_parent(path, err);
 }
 
-hp_status_t hp_file_read(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
+hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
                          hp_error_t *err) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -7,23 +7,23 @@
 #include <stddef.h>
 
 /* Write all bytes, however many calls it takes. `path` is for the message. */
-hp_status_t hp_file_write(int fd, const void *data, size_t bytes, const char *path,
-                          hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_write_all(int fd, const void *data, size_t bytes, const char *path,
+                         hp_error_t *err) HP_MUST_CHECK;
 
 /* fsync, then close, whatever happened. */
-hp_status_t hp_file_sync_close(int fd, const char *path, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_sync_close(int fd, const char *path, hp_error_t *err) HP_MUST_CHECK;
 
 /* Make a folder's names durable. */
-hp_status_t hp_file_sync_folder(const char *path, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_sync_folder(const char *path, hp_error_t *err) HP_MUST_CHECK;
 
 /* Put a file in its place: written to path.part, synced, renamed, the folder synced. On failure
  * what was there before is untouched. */
-hp_status_t hp_file_replace(const char *path, const void *data, size_t bytes,
-                            hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_write_file(const char *path, const void *data, size_t bytes,
+                          hp_error_t *err) HP_MUST_CHECK;
 
 /* Read a whole file of at most `limit` bytes; release *data_p with hp_free. A file that is not
  * there is HP_INPUT. */
-hp_status_t hp_file_read(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
+hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
                          hp_error_t *err) HP_MUST_CHECK;
 
 #endif

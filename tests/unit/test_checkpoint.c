@@ -245,7 +245,7 @@ static void test_flipped_bit(void **state) {
         unsigned char *data = NULL;
         size_t bytes = 0;
         path_of(path, 5, small_file[f]);
-        assert_int_equal(hp_file_read(path, 1 << 20, &data, &bytes, &err), HP_OK);
+        assert_int_equal(hp_read_file(path, 1 << 20, &data, &bytes, &err), HP_OK);
         for (size_t bit = 0; bit < 8 * bytes; bit++) {
             data[bit / 8] ^= (unsigned char)(1u << bit % 8);
             put(path, data, bytes);
@@ -271,7 +271,7 @@ static void test_truncated(void **state) {
         unsigned char *data = NULL;
         size_t bytes = 0;
         path_of(path, 5, small_file[f]);
-        assert_int_equal(hp_file_read(path, 1 << 20, &data, &bytes, &err), HP_OK);
+        assert_int_equal(hp_read_file(path, 1 << 20, &data, &bytes, &err), HP_OK);
         for (size_t n = 0; n < bytes; n++) {
             put(path, data, n);
             assert_int_equal(open_error("last", note, &err), HP_CORRUPT);
@@ -303,7 +303,7 @@ static void test_fall_back(void **state) {
     path_of(path, 30, "shard-0001-of-0002.bin");
     unsigned char *data = NULL;
     size_t bytes = 0;
-    assert_int_equal(hp_file_read(path, 1 << 20, &data, &bytes, &err), HP_OK);
+    assert_int_equal(hp_read_file(path, 1 << 20, &data, &bytes, &err), HP_OK);
     data[bytes - 1] ^= 1;
     put(path, data, bytes);
     hp_free(data);
@@ -508,7 +508,7 @@ static void test_fuzz(void **state) {
     path_of(path, 5, "manifest.pb");
     unsigned char *data = NULL;
     size_t bytes = 0;
-    assert_int_equal(hp_file_read(path, 1 << 20, &data, &bytes, &err), HP_OK);
+    assert_int_equal(hp_read_file(path, 1 << 20, &data, &bytes, &err), HP_OK);
     Hanps__CheckpointFile *file = hanps__checkpoint_file__unpack(NULL, bytes, data);
     assert_non_null(file);
     size_t inner = file->manifest.len;
