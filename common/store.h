@@ -22,6 +22,12 @@ typedef struct {
     uint64_t first, count; /* questions [first, first + count) of the store */
 } hp_split_t;
 
+/* A file that the data came from. */
+typedef struct {
+    const char *name;
+    uint64_t bytes; /* 0: a folder */
+} hp_store_source_t;
+
 /* What the manifest says. Strings live as long as the store. A store holds features, or pixels, or
  * both; `pictures` are encoded PNG or JPEG files, for people to look at. */
 typedef struct {
@@ -40,10 +46,14 @@ typedef struct {
     int splits;
     const hp_split_t *split;
     hp_metric_t metric;
-    int code_bits;      /* length of a question's bit code (Sort-of-CLEVR: 11); 0: none */
-    int max_tokens;     /* longest question */
-    const char *source; /* provenance, one line */
-    char digest[33];    /* of the manifest, hexadecimal: what ranks compare */
+    int code_bits;         /* length of a question's bit code (Sort-of-CLEVR: 11); 0: none */
+    int max_tokens;        /* longest question */
+    const char *source;    /* provenance, one line */
+    const char *tokenizer; /* name of the rule that made tokens from text; may be empty */
+    int files;
+    const hp_store_source_t *file; /* [files] that the data came from */
+    uint64_t picture_count, data_bytes;
+    char digest[33]; /* of the manifest, hexadecimal: what ranks compare */
 } hp_store_info_t;
 
 /* One human answer. */

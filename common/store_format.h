@@ -42,25 +42,17 @@ extern const hp_store_db_row_t hp_store_db[HP_DB_COUNT];
 #define HP_COLUMN_IMAGE "question_image" /* u32 [questions] */
 #define HP_COLUMN_LABEL "question_label" /* i32 [questions] */
 
-static inline void hp_store_key(uint32_t ordinal, unsigned char key[4]) {
-    for (int i = 0; i < 4; i++) key[i] = (unsigned char)(ordinal >> (24 - 8 * i));
-}
+void hp_store_key(uint32_t ordinal, unsigned char key[4]);
+size_t hp_store_hash_key(hp_store_db_t db, uint32_t ordinal, unsigned char key[5]); /* its length */
 
-static inline uint32_t hp_store_ordinal(const unsigned char *key) {
-    return (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
-}
-
-static inline size_t hp_store_hash_key(hp_store_db_t db, uint32_t ordinal, unsigned char key[5]) {
-    key[0] = (unsigned char)hp_store_db[db].letter;
-    hp_store_key(ordinal, key + 1);
-    return 5;
-}
-
-/* store.c, for the verifier. `strict` refuses a data file whose length is not the manifest's. */
+/* Shared by the reader and the verifier. `strict` refuses a data file whose length is not the
+ * manifest's. */
 hp_status_t hp_store_open_as(const char *path, bool strict, hp_store_t **store_p,
                              hp_error_t *err) HP_MUST_CHECK;
 hp_status_t hp_store_load_manifest(const char *path, Hanps__StoreManifest **manifest_p,
                                    char digest[33], hp_error_t *err) HP_MUST_CHECK;
+/* What is impossible in it, or NULL. */
+const char *hp_store_check_manifest(const Hanps__StoreManifest *manifest);
 MDB_txn *hp_store_reader_txn(hp_store_reader_t *reader);
 MDB_dbi hp_store_dbi(const hp_store_t *store, hp_store_db_t db);
 

@@ -20,12 +20,6 @@
 
 typedef struct hp_store_writer hp_store_writer_t;
 
-/* A file that the data came from. */
-typedef struct {
-    const char *name;
-    uint64_t bytes;
-} hp_store_source_t;
-
 /* What is known before the first image. */
 typedef struct {
     hp_dtype_t feature_dtype;      /* HP_DTYPE_NONE: no features */

@@ -2,6 +2,7 @@
 #include "common/random.h"
 #include "common/store.h"
 #include "common/store_convert.h"
+#include "common/store_verify.h"
 #include "common/store_write.h"
 
 #include <fcntl.h>
@@ -367,6 +368,93 @@ static void test_manifest_bits(void **state) {
     close(fd);
 }
 
+typedef struct {
+    int lines;
+    char all[8192];
+} findings_t;
+
+static void collect(void *context, const char *line) {
+    findings_t *f = context;
+    f->lines++;
+    size_t n = strlen(f->all);
+    snprintf(f->all + n, sizeof f->all - n, "%s\n", line);
+}
+
+static hp_status_t verify(const char *path, findings_t *f) {
+    hp_store_verify_hooks_t hooks = {.found = collect, .context = f};
+    hp_store_verify_t result;
+    hp_error_t err = {0};
+    *f = (findings_t){0};
+    hp_status_t status = hp_store_verify(path, &hooks, &result, &err);
+    assert_true((status == HP_OK) == (f->lines == 0 && err.text[0] == '\0'));
+    return status;
+}
+
+/* Where the bytes are in the file, or -1. */
+static off_t place_of(const unsigned char *file, size_t bytes, const void *what, size_t n) {
+    const unsigned char *at = memmem(file, bytes, what, n);
+    return at == NULL ? -1 : at - file;
+}
+
+/* A flipped bit anywhere in the data is found: in each kind of record, which is then named, in the
+ * tree, and in what no record uses. Nothing crashes the caller. */
+static void test_verify_bits(void **state) {
+    (void)state;
+    char path[512], name[600];
+    struct stat st;
+    findings_t f;
+    path_of(path, "verify");
+    make_store(path);
+    assert_int_equal(verify(path, &f), HP_OK);
+    snprintf(name, sizeof name, "%s/data.mdb", path);
+    assert_int_equal(stat(name, &st), 0);
+    size_t bytes = (size_t)st.st_size;
+    unsigned char *file = malloc(bytes);
+    int fd = open(name, O_RDWR);
+    assert_true(file != NULL && read(fd, file, bytes) == st.st_size);
+    float value[CELLS * CHANNELS];
+    uint16_t half[CELLS * CHANNELS];
+    feature(4, value);
+    hp_convert_from_f32(hp_convert_best(), HP_DTYPE_F16, value, CELLS * CHANNELS, half);
+    uint8_t pixel[SIDE * SIDE * 3];
+    memset(pixel, 6, sizeof pixel);
+    const struct {
+        off_t at;
+        const char *says;
+    } record[] = {
+        {place_of(file, bytes, half, sizeof half) + 7, "features of image 4 is damaged"},
+        {place_of(file, bytes, pixel, sizeof pixel) + 1, "pixels of image 5 is damaged"},
+        {place_of(file, bytes, "bbbbbbbbbb", 10) + 3, "picture of image 1 is damaged"},
+        {place_of(file, bytes, "image-6", 7) + 6, "name of image 6 is damaged"},
+        {place_of(file, bytes, "What is this?", 13) + 2, "is damaged"},
+        {place_of(file, bytes, "question_label", 14) + 16, "data.mdb is damaged"},
+    };
+    for (size_t i = 0; i < sizeof record / sizeof *record; i++) {
+        assert_true(record[i].at >= 16);
+        unsigned char flipped = file[record[i].at] ^ 4;
+        assert_int_equal(pwrite(fd, &flipped, 1, record[i].at), 1);
+        assert_int_equal(verify(path, &f), HP_CORRUPT);
+        if (strstr(f.all, record[i].says) == NULL) fail_msg("%s, not: %s", record[i].says, f.all);
+        assert_non_null(strstr(f.all, "between bytes"));
+        assert_int_equal(pwrite(fd, &file[record[i].at], 1, record[i].at), 1);
+    }
+    hp_random_t r = hp_random(8, HP_RANDOM_TEST, 0, 0);
+    for (int i = 0; i < 300; i++) {
+        off_t at = (off_t)(i < 100 ? (size_t)i : hp_random_below(&r, bytes)); /* LMDB's head too */
+        unsigned char flipped = file[at] ^ (unsigned char)(1 << hp_random_below(&r, 8));
+        assert_int_equal(pwrite(fd, &flipped, 1, at), 1);
+        assert_int_equal(verify(path, &f), HP_CORRUPT);
+        assert_int_equal(pwrite(fd, &file[at], 1, at), 1);
+    }
+    assert_int_equal(verify(path, &f), HP_OK);
+    assert_int_equal(ftruncate(fd, st.st_size - 4096), 0);
+    assert_int_equal(verify(path, &f), HP_CORRUPT);
+    assert_int_equal(ftruncate(fd, st.st_size + 1), 0);
+    assert_int_equal(verify(path, &f), HP_CORRUPT);
+    close(fd);
+    free(file);
+}
+
 static void test_no_store(void **state) {
     (void)state;
     char path[512];
@@ -450,10 +538,11 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_ragged),
-        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_manifest_bits),
-        cmocka_unit_test(test_no_store),   cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_misuse),      cmocka_unit_test(test_ragged),
+        cmocka_unit_test(test_truncated),   cmocka_unit_test(test_manifest_bits),
+        cmocka_unit_test(test_verify_bits), cmocka_unit_test(test_no_store),
+        cmocka_unit_test(test_convert),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
