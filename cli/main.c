@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void usage(FILE *out) {
@@ -9,6 +10,19 @@ static void usage(FILE *out) {
     for (const cli_command_t *c = cli_commands(); c->name != NULL; c++)
         fprintf(out, "  %-10s %s\n", c->name, c->summary);
     fputs("\n'hanps COMMAND --help' explains one.\n", out);
+}
+
+/* mpirun's exit status is not ours: the launcher (deploy/run) names a folder where each rank leaves
+ * its own. */
+static void leave_exit_status(int code) {
+    const char *folder = getenv("HANPS_EXIT_FOLDER"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (folder == NULL) return;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, rank != NULL ? rank : "0");
+    FILE *out = fopen(path, "w");
+    if (out == NULL) return;
+    fprintf(out, "%d\n", code);
+    fclose(out);
 }
 
 int main(int argc, char **argv) {
@@ -27,6 +41,7 @@ int main(int argc, char **argv) {
             hp_status_t status = c->run(argc - 1, argv + 1, &err);
             if (status != HP_OK && err.text[0] != '\0')
                 fprintf(stderr, "hanps %s: %s\n", c->name, err.text);
+            leave_exit_status(hp_status_exit_code(status));
             return hp_status_exit_code(status);
         }
     fprintf(stderr, "hanps: no command '%s'; 'hanps --help' lists them\n", argv[1]);
