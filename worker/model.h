@@ -66,7 +66,8 @@ typedef struct {
 hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *shape,
                            hp_params_t *params, hp_error_t *err) HP_MUST_CHECK;
 
-/* Allocates all workspace for batches up to `limits`. */
+/* Allocates all workspace for batches up to `limits`; nothing is allocated afterwards. The limits
+ * must let rows of cells be counted by int. */
 hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,
                             const wk_model_limits_t *limits, wk_model_t **model_p,
                             hp_error_t *err) HP_MUST_CHECK;
@@ -74,12 +75,15 @@ void wk_model_destroy(wk_model_t *model);
 const hp_params_t *wk_model_params(const wk_model_t *model);
 size_t wk_model_workspace_bytes(const wk_model_t *model);
 
-/* weights: the flat block [params->total]. The batch must stay as it is until backward is done. */
+/* weights: the flat block [params->total]. The batch must stay as it is until backward is done.
+ * HP_INTERNAL, before anything is written, where the batch is beyond the limits or not well formed:
+ * a word, an answer or an image that is not there, a question without words. */
 hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
                              const wk_pass_t *pass, wk_result_t *result,
                              hp_error_t *err) HP_MUST_CHECK;
 
-/* Gradient of loss_sum of the last forward. Overwrites grads [params->total]; of a parameter with
+/* Gradient of loss_sum of the last forward, once: activations are packed in place on the way.
+ * batch and pass are those of the forward. Overwrites grads [params->total]; of a parameter with
  * sparse rows only the rows listed in result->sparse_row are written. Each parameter's `final` hook
  * is called once, as soon as its gradient will not change. Also updates result's counts. */
 hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,

@@ -8,7 +8,7 @@
 #include "worker/nn/pairwise.h"
 #include "worker/nn/select.h"
 
-enum { WK_STACK_LAYERS = 4 > HP_CONFIG_LAYERS ? 4 : HP_CONFIG_LAYERS };
+enum { WK_STACK_LAYERS = HP_CONFIG_LAYERS };
 
 /* A linear layer; weight and bias are rows of the parameter table. */
 typedef struct {

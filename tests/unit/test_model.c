@@ -1,0 +1,200 @@
+/* The model in float, as it is shipped: it learns a small batch by heart and allocates nothing in a
+ * step. Exactness is shown in double, tests/numeric. */
+#include "common/memory.h"
+#include "common/random.h"
+#include "worker/model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Allocations that hanps's own code makes are counted (OpenBLAS makes some for small products),
+ * where no sanitizer has put its own allocator in place. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+static int allocations;
+#ifndef SANITIZED
+extern char __executable_start, etext; /* of the linker */
+static void count(const void *caller) {
+    const uintptr_t at = (uintptr_t)caller;
+    allocations += at >= (uintptr_t)&__executable_start && at < (uintptr_t)&etext;
+}
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *pointer, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+void *malloc(size_t size) {
+    count(__builtin_return_address(0));
+    return __libc_malloc(size);
+}
+void *calloc(size_t items, size_t size) {
+    count(__builtin_return_address(0));
+    return __libc_calloc(items, size);
+}
+void *realloc(void *pointer, size_t size) {
+    count(__builtin_return_address(0));
+    return __libc_realloc(pointer, size);
+}
+void *aligned_alloc(size_t alignment, size_t size) {
+    count(__builtin_return_address(0));
+    return __libc_memalign(alignment, size);
+}
+#endif
+
+enum { IMAGES = 6, PER_IMAGE = 2, QUESTIONS = IMAGES * PER_IMAGE, CELLS = 9, CHANNELS = 20 };
+enum { WORDS = 12, LENGTH = 3, ANSWERS = 7 };
+
+typedef struct {
+    wk_model_t *model;
+    const hp_params_t *params;
+    float *weights, *grads, cells[IMAGES * CELLS * CHANNELS];
+    int cell_offset[IMAGES + 1], image[QUESTIONS], token_offset[QUESTIONS + 1];
+    int32_t token[QUESTIONS * LENGTH], label[QUESTIONS];
+    uint64_t key[QUESTIONS];
+    nn_batch_t batch;
+    wk_pass_t pass;
+    wk_result_t result;
+} setup_t;
+
+static void make_batch(setup_t *s) {
+    hp_random_t r = hp_random(3, HP_RANDOM_TEST, 0, 0);
+    for (int i = 0; i < IMAGES * CELLS * CHANNELS; i++)
+        s->cells[i] = (float)hp_random_uniform(&r) - 0.3f;
+    for (int i = 0; i <= IMAGES; i++) s->cell_offset[i] = i * CELLS;
+    for (int q = 0; q <= QUESTIONS; q++) s->token_offset[q] = q * LENGTH;
+    for (int q = 0; q < QUESTIONS; q++) {
+        s->image[q] = q / PER_IMAGE;
+        s->label[q] = (int32_t)hp_random_below(&r, ANSWERS);
+        s->key[q] = (uint64_t)q;
+        for (int t = 0; t < LENGTH; t++)
+            s->token[q * LENGTH + t] = (int32_t)hp_random_below(&r, WORDS);
+    }
+    s->batch = (nn_batch_t){.images = IMAGES,
+                            .cell_offset = s->cell_offset,
+                            .cells = s->cells,
+                            .channels = CHANNELS,
+                            .questions = QUESTIONS,
+                            .image = s->image,
+                            .token_offset = s->token_offset,
+                            .token = s->token,
+                            .label = s->label,
+                            .key = s->key};
+}
+
+static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggregate) {
+    memset(s, 0, sizeof *s);
+    hp_config_t c;
+    hp_config_default(&c);
+    c.model.question.embedding = 8;
+    c.model.question.lstm = 16;
+    c.model.image.width = 24;
+    c.model.attention.kind = attention;
+    c.model.attention.cells = 4;
+    c.model.aggregate.kind = aggregate;
+    c.model.aggregate.heads = 2;
+    c.model.aggregate.head_width = 8;
+    c.model.classifier.layers = (hp_layers_t){1, {24}};
+    const wk_model_shape_t shape = {CHANNELS, CELLS, WORDS, ANSWERS};
+    const wk_model_limits_t limits = {IMAGES, QUESTIONS, QUESTIONS * LENGTH, IMAGES * CELLS};
+    hp_error_t err = {.text = ""};
+    if (wk_model_create(&c, &shape, &limits, &s->model, &err) != HP_OK) fail_msg("%s", err.text);
+    assert_true(wk_model_workspace_bytes(s->model) > sizeof s->cells);
+    s->params = wk_model_params(s->model);
+    s->weights = hp_calloc((size_t)s->params->total, sizeof *s->weights);
+    s->grads = hp_calloc((size_t)s->params->total, sizeof *s->grads);
+    hp_params_initialise(s->params, 1, 0, s->params->total, s->weights);
+    make_batch(s);
+    s->pass.train = true;
+}
+
+static void close_setup(setup_t *s) {
+    hp_free(s->weights);
+    hp_free(s->grads);
+    wk_model_destroy(s->model);
+}
+
+static double forward(setup_t *s) {
+    hp_error_t err = {.text = ""};
+    if (wk_model_forward(s->model, s->weights, &s->batch, &s->pass, &s->result, &err) != HP_OK)
+        fail_msg("%s", err.text);
+    return s->result.loss_sum;
+}
+
+static void backward(setup_t *s) {
+    hp_error_t err = {.text = ""};
+    memset(s->grads, 0, (size_t)s->params->total * sizeof *s->grads);
+    if (wk_model_backward(s->model, s->weights, &s->batch, &s->pass, s->grads, &s->result, &err) !=
+        HP_OK)
+        fail_msg("%s", err.text);
+}
+
+/* Adam, on the mean gradient. */
+static void learn(setup_t *s, int steps) {
+    const size_t n = (size_t)s->params->total;
+    double *m = hp_calloc(n, sizeof *m), *v = hp_calloc(n, sizeof *v);
+    for (int t = 1; t <= steps; t++) {
+        forward(s);
+        backward(s);
+        for (size_t i = 0; i < n; i++) {
+            const double g = (double)s->grads[i] / QUESTIONS;
+            m[i] = 0.9 * m[i] + 0.1 * g;
+            v[i] = 0.999 * v[i] + 0.001 * g * g;
+            const double mean = m[i] / (1 - pow(0.9, t)), square = v[i] / (1 - pow(0.999, t));
+            s->weights[i] -= (float)(0.005 * mean / (sqrt(square) + 1e-8));
+        }
+    }
+    hp_free(m);
+    hp_free(v);
+}
+
+static void test_learns(void **state) {
+    (void)state;
+    static const hp_attention_t attention[] = {HP_ATTEND_ALL, HP_ATTEND_HAN, HP_ATTEND_ADAHAN};
+    for (int a = 0; a < 3; a++)
+        for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
+            setup_t s;
+            open_setup(&s, attention[a], (hp_aggregate_t)g);
+            const double first = forward(&s);
+            learn(&s, 200);
+            const double last = forward(&s);
+            if (!(last < 0.5 && first > 5 && s.result.correct == QUESTIONS))
+                fail_msg("attention %d, aggregate %d: loss %g to %g, %d of %d right",
+                         (int)attention[a], g, first, last, s.result.correct, QUESTIONS);
+            close_setup(&s);
+        }
+}
+
+static void test_allocates_nothing(void **state) {
+    (void)state;
+    for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
+        setup_t s;
+        allocations = 0;
+        open_setup(&s, HP_ATTEND_ADAHAN, (hp_aggregate_t)g);
+#ifndef SANITIZED
+        assert_in_range(allocations, 4, 20); /* they are seen */
+#endif
+        forward(&s); /* the BLAS may set itself up */
+        backward(&s);
+        allocations = 0;
+        forward(&s);
+        backward(&s);
+        assert_int_equal(allocations, 0);
+        close_setup(&s);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
+                                       cmocka_unit_test(test_allocates_nothing)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
