@@ -6,6 +6,7 @@ const cli_command_t *cli_commands(void) {
     static const cli_command_t table[] = {
         {"config", "print a configuration, or all its keys", cli_config},
         {"data", "make, import, describe and verify data sets", cli_data},
+        {"masks", "show what a trained model looked at", cli_masks},
         {NULL, NULL, NULL},
     };
     return table;

@@ -18,12 +18,12 @@ static const char usage[] =
     "were\n"
     "selected, the answer and the truth: PNG files and one page, index.html, that needs no "
     "network.\n\n"
-    "  --split NAME         the split (test where there is one, else data.valid)\n"
+    "  --split NAME         the split (data.valid of the run's configuration)\n"
     "  --count N            questions, spread over the split, two of an image (24)\n"
     "  --questions ID,...   these questions instead\n"
     "  --checkpoint STEP    or last, best (last)\n"
     "  --out DIR            (RUN/masks)\n"
-    "  --metric NAME        exact, vqa_2016 or vqa_2021 (what the store says; vqa_2016 for VQA)\n"
+    "  --metric NAME        exact, vqa_2021 or vqa_2016 (exact or vqa_2021, as the store says)\n"
     "  --score N            questions of the split that the page's accuracy speaks of (20000)\n"
     "  --set KEY=VALUE      over the run's configuration: data.store=...\n";
 
@@ -120,21 +120,14 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
 
 static hp_status_t find_metric(const char *name, hp_metric_t store, wk_metric_t *out,
                                hp_error_t *err) {
-    *out = store == HP_METRIC_EXACT ? WK_EXACT : WK_VQA_2016;
+    *out = store == HP_METRIC_EXACT ? WK_EXACT : WK_VQA_2021;
     if (name == NULL) return HP_OK;
     for (int m = 0; m < WK_METRICS; m++)
         if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
             *out = (wk_metric_t)m;
             return HP_OK;
         }
-    return hp_fail(err, HP_INPUT, "--metric %s: exact, vqa_2016 or vqa_2021 is allowed", name);
-}
-
-static const char *default_split(const wk_trained_t *trained) {
-    int split;
-    return hp_store_find_split(trained->store, "test", &split, NULL) == HP_OK
-               ? "test"
-               : trained->config.data.valid;
+    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
 }
 
 static void print_note(void *context, const char *text) {
@@ -147,7 +140,7 @@ static hp_status_t make_page(const arguments_t *a, const wk_trained_t *trained, 
         .trained = trained,
         .run = a->run,
         .out = a->out,
-        .split = a->split != NULL ? a->split : default_split(trained),
+        .split = a->split != NULL ? a->split : trained->config.data.valid,
         .count = (int)a->count,
         .ids = a->ids,
         .id = a->id,

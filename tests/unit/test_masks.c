@@ -1,4 +1,5 @@
 /* hanps masks over a small store with a model that was not trained: the page and its pictures. */
+#include "common/file.h"
 #include "common/memory.h"
 #include "worker/data/batch.h"
 #include "worker/import/synth_sort_of_clevr.h"
@@ -49,9 +50,9 @@ static void end(wk_trained_t *t) {
 }
 
 static char *read_page(const char *path) {
-    void *data = NULL;
+    unsigned char *data = NULL;
     size_t bytes = 0;
-    assert_int_equal(wk_picture_read_file(path, &data, &bytes, NULL), HP_OK);
+    assert_int_equal(hp_read_file(path, 1 << 24, &data, &bytes, NULL), HP_OK);
     char *text = hp_calloc(bytes + 1, 1);
     memcpy(text, data, bytes);
     hp_free(data);

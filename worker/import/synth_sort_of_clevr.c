@@ -1,21 +1,20 @@
 #include "worker/import/synth_sort_of_clevr.h"
 
-#include "common/memory.h"
 #include "common/store_write.h"
 #include "worker/import/sort_of_clevr.h"
+#include "worker/import/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { WORD = 16, WORDS_MAX = 96, TOKENS_MAX = WK_SOC_TEXT / 2, SPLITS = 3 };
-
-/* Every word of every sentence, in order, after the unknown word: the same for any set. */
-typedef struct {
-    int words;
-    char word[WORDS_MAX][WORD];
-} vocabulary_t;
+#define TOKENIZER "words"
+enum {
+    WORDS_MAX = 96,
+    TOKENS_MAX = WK_SOC_TEXT / 2,
+    TOKENS_ROOM = 2 * WK_SOC_TEXT + 2,
+    SPLITS = 3
+};
 
 static const struct {
     const char *name;
@@ -27,37 +26,23 @@ static const struct {
     {"test", (uint64_t)2 << 40, 20000000000},
 };
 
-/* The next word of a sentence: letters and digits only. False at the end. */
-static bool next_word(const char **text, char word[WORD]) {
-    const char *begin = *text + strspn(*text, " ?");
-    size_t n = strcspn(begin, " ?");
-    if (n == 0) return false;
-    snprintf(word, WORD, "%.*s", (int)n, begin);
-    *text = begin + n;
-    return true;
-}
-
-static int compare_words(const void *a, const void *b) { return strcmp(a, b); }
-
-static int find_word(const vocabulary_t *v, const char *word) {
-    const char *at = bsearch(word, v->word[1], (size_t)v->words - 1, WORD, compare_words);
-    return at == NULL ? 0 : (int)((at - v->word[0]) / WORD);
-}
-
-static void build_vocabulary(vocabulary_t *v) {
-    char text[WK_SOC_TEXT], word[WORD];
-    v->words = 1;
-    snprintf(v->word[0], WORD, "<unk>");
+/* The vocabulary: every word of every sentence, after the unknown word; the same for any set. */
+static hp_status_t collect_words(wk_strings_t *words, hp_error_t *err) {
+    const wk_tokenizer_t *tokenizer = wk_tokenizer_find(TOKENIZER);
+    char text[WK_SOC_TEXT], tokens[TOKENS_ROOM];
+    uint32_t number;
+    HP_TRY(wk_strings_add(words, "<unk>", 5, &number, err));
     for (int kind = 0; kind < WK_SOC_KINDS; kind++)
         for (int p = 0; p < wk_soc_paraphrases(); p++)
             for (int colour = 0; colour < WK_SOC_OBJECTS; colour++) {
                 wk_soc_sentence((wk_soc_kind_t)kind, p, colour, text);
-                for (const char *rest = text; next_word(&rest, word);) {
-                    if (find_word(v, word) != 0) continue;
-                    memcpy(v->word[v->words++], word, WORD);
-                    qsort(v->word[1], (size_t)v->words - 1, WORD, compare_words);
+                const char *word = tokens;
+                for (int n = wk_tokenize(tokenizer, text, tokens); n > 0; n--) {
+                    HP_TRY(wk_strings_add(words, word, strlen(word), &number, err));
+                    word += strlen(word) + 1;
                 }
             }
+    return HP_OK;
 }
 
 static hp_status_t write_images(hp_store_writer_t *writer, const wk_synth_options_t *options,
@@ -82,14 +67,15 @@ static hp_status_t write_images(hp_store_writer_t *writer, const wk_synth_option
     return HP_OK;
 }
 
-static hp_status_t write_question(hp_store_writer_t *writer, const vocabulary_t *words,
+static hp_status_t write_question(hp_store_writer_t *writer, const wk_strings_t *words,
                                   const wk_soc_question_t *q, int64_t id, uint32_t image,
                                   hp_error_t *err) {
     int32_t token[TOKENS_MAX];
-    int tokens = 0;
-    char word[WORD];
-    for (const char *rest = q->text; next_word(&rest, word);)
-        token[tokens++] = find_word(words, word);
+    char text[TOKENS_ROOM];
+    int tokens = wk_tokenize(wk_tokenizer_find(TOKENIZER), q->text, text);
+    const char *word = text;
+    for (int i = 0; i < tokens; i++, word += strlen(word) + 1)
+        token[i] = (int32_t)wk_strings_find(words, word, strlen(word));
     const hp_answer_t answer = {wk_soc_answer(q->answer), -1, 0};
     const hp_question_t question = {
         .question_id = id,
@@ -110,7 +96,7 @@ static hp_status_t write_question(hp_store_writer_t *writer, const vocabulary_t 
 
 /* first: ordinal of the split's first image. */
 static hp_status_t write_questions(hp_store_writer_t *writer, const wk_synth_options_t *options,
-                                   const vocabulary_t *words, int split, uint32_t first,
+                                   const wk_strings_t *words, int split, uint32_t first,
                                    uint32_t images, hp_error_t *err) {
     HP_TRY(hp_store_write_split(writer, splits[split].name, err));
     for (uint32_t i = 0; i < images; i++) {
@@ -127,12 +113,13 @@ static hp_status_t write_questions(hp_store_writer_t *writer, const wk_synth_opt
 }
 
 static hp_status_t write_all(hp_store_writer_t *writer, const wk_synth_options_t *options,
-                             const vocabulary_t *words, hp_error_t *err) {
+                             const wk_strings_t *words, hp_error_t *err) {
     const uint32_t images[SPLITS] = {options->train, options->valid, options->test};
     const char *word[WORDS_MAX], *answer[WK_SOC_ANSWERS];
-    for (int i = 0; i < words->words; i++) word[i] = words->word[i];
+    if (words->count > WORDS_MAX) return hp_fail(err, HP_INTERNAL, "too many words");
+    for (uint32_t i = 0; i < words->count; i++) word[i] = wk_strings_get(words, i);
     for (int i = 0; i < WK_SOC_ANSWERS; i++) answer[i] = wk_soc_answer(i);
-    HP_TRY(hp_store_write_words(writer, words->words, word, err));
+    HP_TRY(hp_store_write_words(writer, (int)words->count, word, err));
     HP_TRY(hp_store_write_answers(writer, WK_SOC_ANSWERS, answer, err));
     for (int s = 0; s < SPLITS; s++) HP_TRY(write_images(writer, options, s, images[s], err));
     uint32_t first = 0;
@@ -147,8 +134,6 @@ hp_status_t wk_synth_sort_of_clevr(const wk_synth_options_t *options, hp_error_t
         options->valid > WK_SYNTH_IMAGES_MAX || options->test > WK_SYNTH_IMAGES_MAX)
         return hp_fail(err, HP_INPUT, "a split has at most %u images, train at least one",
                        WK_SYNTH_IMAGES_MAX);
-    vocabulary_t words = {0};
-    build_vocabulary(&words);
     const hp_store_plan_t plan = {
         .feature_dtype = options->patches ? HP_DTYPE_U8 : HP_DTYPE_NONE,
         .grid_height = options->patches ? WK_SOC_GRID : 0,
@@ -159,13 +144,20 @@ hp_status_t wk_synth_sort_of_clevr(const wk_synth_options_t *options, hp_error_t
         .pixel_width = WK_SOC_SIDE,
         .metric = HP_METRIC_EXACT,
         .code_bits = WK_SOC_CODE_BITS,
-        .tokenizer = "words",
+        .tokenizer = TOKENIZER,
         .command = options->command,
     };
+    wk_strings_t words = {0};
     hp_store_writer_t *writer = NULL;
-    HP_TRY(hp_store_writer_open(options->out, &plan, &writer, err));
-    hp_status_t status = write_all(writer, options, &words, err);
-    if (status == HP_OK) return hp_store_writer_finish(writer, err);
-    hp_store_writer_abandon(writer);
+    hp_status_t status = collect_words(&words, err);
+    if (status == HP_OK) status = hp_store_writer_open(options->out, &plan, &writer, err);
+    if (status == HP_OK) {
+        status = write_all(writer, options, &words, err);
+        if (status == HP_OK)
+            status = hp_store_writer_finish(writer, err);
+        else
+            hp_store_writer_abandon(writer);
+    }
+    wk_strings_release(&words);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "worker/report/picture.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 
 #include <stdio.h>
@@ -121,37 +122,10 @@ hp_status_t wk_picture_decode(const void *data, size_t bytes, wk_picture_t *pict
                                           : decode_jpeg(data, bytes, picture, err);
 }
 
-static hp_status_t read_whole(FILE *file, const char *path, void **data_p, size_t *bytes_p,
-                              hp_error_t *err) {
-    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
-    if (size < 0 || fseek(file, 0, SEEK_SET) != 0) return hp_fail_errno(err, HP_INPUT, "%s", path);
-    if (size == 0 || (size_t)size > WK_PICTURE_BYTES)
-        return hp_fail(err, HP_INPUT, "%s: %ld bytes; a picture has 1 to %zu", path, size,
-                       WK_PICTURE_BYTES);
-    void *data = hp_calloc((size_t)size, 1);
-    if (data == NULL) return hp_fail(err, HP_MEMORY, "out of memory: %s", path);
-    if (fread(data, 1, (size_t)size, file) != (size_t)size) {
-        hp_free(data);
-        return hp_fail(err, HP_IO, "%s: could not be read", path);
-    }
-    *data_p = data;
-    *bytes_p = (size_t)size;
-    return HP_OK;
-}
-
-hp_status_t wk_picture_read_file(const char *path, void **data_p, size_t *bytes_p,
-                                 hp_error_t *err) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return hp_fail_errno(err, HP_INPUT, "%s", path);
-    hp_status_t status = read_whole(file, path, data_p, bytes_p, err);
-    fclose(file);
-    return status;
-}
-
 hp_status_t wk_picture_load(const char *path, wk_picture_t *picture, hp_error_t *err) {
-    void *data = NULL;
+    unsigned char *data = NULL;
     size_t bytes = 0;
-    HP_TRY(wk_picture_read_file(path, &data, &bytes, err));
+    HP_TRY(hp_read_file(path, WK_PICTURE_BYTES, &data, &bytes, err));
     hp_status_t status = wk_picture_decode(data, bytes, picture, err);
     hp_free(data);
     return status == HP_OK ? HP_OK : hp_fail_prefix(err, "%s", path);

@@ -32,11 +32,7 @@ const char *wk_picture_type(const void *data, size_t bytes);
 hp_status_t wk_picture_decode(const void *data, size_t bytes, wk_picture_t *picture,
                               hp_error_t *err) HP_MUST_CHECK;
 
-/* A file's bytes; release with hp_free. HP_INPUT where it is not there, empty or too large. */
-hp_status_t wk_picture_read_file(const char *path, void **data_p, size_t *bytes_p,
-                                 hp_error_t *err) HP_MUST_CHECK;
-
-/* The two above in one; errors start with the path. */
+/* The same from a file; errors start with its path. */
 hp_status_t wk_picture_load(const char *path, wk_picture_t *picture, hp_error_t *err) HP_MUST_CHECK;
 
 /* Release *data_p with hp_free. */
