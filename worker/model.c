@@ -45,9 +45,7 @@ static void take_all(wk_model_t *model) {
     nn_selected_take(&model->selected, arena, most->images, most->questions, most->cells,
                      model->slots);
 
-    if (net->projection >= 0)
-        nn_pairwise_take(&model->pairwise, arena, &net->pairwise, (int)rows, most->questions,
-                         model->max_cells, true);
+    wk_aggregate_take(model, (int)rows);
     model->pooled = take(model, questions, net->pooled);
     take_stack(model, &net->classifier, most->questions, model->classifier_out);
     take_stack(model, &net->output, most->questions, model->output_out);
@@ -112,4 +110,26 @@ void wk_pack_rows(const nn_selected_t *selected, int width, nn_real *x) {
         if (selected->row_cell[r] != r)
             memcpy(x + (size_t)r * wide, x + (size_t)selected->row_cell[r] * wide,
                    wide * sizeof *x);
+}
+
+nn_real *wk_grad_cleared(const wk_run_t *run, int param) {
+    nn_real *grad = wk_grad(run, param);
+    memset(grad, 0, (size_t)run->model->params.param[param].count * sizeof *grad);
+    return grad;
+}
+
+hp_status_t wk_need(const wk_run_t *run, int param) {
+    const wk_model_hooks_t *hooks = &run->pass->hooks;
+    return hooks->need != NULL ? hooks->need(hooks->context, param, run->err) : HP_OK;
+}
+
+hp_status_t wk_finish(const wk_run_t *run, int param) {
+    const hp_params_t *params = &run->model->params;
+    const hp_param_t *p = &params->param[param];
+    const int64_t end = param + 1 < params->count ? p[1].offset : params->total;
+    if (!p->sparse_rows) /* padding is part of the block that travels */
+        memset(run->grads + p->offset + p->count, 0,
+               (size_t)(end - p->offset - p->count) * sizeof *run->grads);
+    const wk_model_hooks_t *hooks = &run->pass->hooks;
+    return hooks->final != NULL ? hooks->final(hooks->context, param, run->err) : HP_OK;
 }

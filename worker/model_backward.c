@@ -3,21 +3,6 @@
 #include "worker/nn/embedding.h"
 #include "worker/nn/linear.h"
 #include "worker/nn/loss.h"
-#include "worker/nn/pool.h"
-
-#include <string.h>
-
-/* The gradient of a parameter will not change any more. */
-static hp_status_t finish(const wk_run_t *run, int param) {
-    const hp_params_t *params = &run->model->params;
-    const hp_param_t *p = &params->param[param];
-    const int64_t end = param + 1 < params->count ? p[1].offset : params->total;
-    if (!p->sparse_rows) /* padding is part of the block that travels */
-        memset(run->grads + p->offset + p->count, 0,
-               (size_t)(end - p->offset - p->count) * sizeof *run->grads);
-    const wk_model_hooks_t *hooks = &run->pass->hooks;
-    return hooks->final != NULL ? hooks->final(hooks->context, param, run->err) : HP_OK;
-}
 
 static void swap(nn_real **a, nn_real **b) {
     nn_real *t = *a;
@@ -31,8 +16,8 @@ static hp_status_t weight_backward(wk_run_t *run, const wk_linear_t *layer, int 
     run->madds +=
         nn_linear_backward_weight(rows, layer->in, layer->out, in, layer->relu ? out : NULL, grad,
                                   wk_grad(run, layer->weight), wk_grad(run, layer->bias));
-    HP_TRY(finish(run, layer->weight));
-    return finish(run, layer->bias);
+    HP_TRY(wk_finish(run, layer->weight));
+    return wk_finish(run, layer->bias);
 }
 
 /* *grad becomes the gradient of the layer's input; *spare is the other buffer. */
@@ -68,28 +53,6 @@ static hp_status_t classifier_backward(wk_run_t *run, nn_real **grad, nn_real **
                    (uint64_t)hidden, run->batch->key, *grad);
     return stack_backward(run, &net->classifier, questions, model->pooled, model->classifier_out,
                           grad, spare);
-}
-
-/* grad_x: NULL where the features themselves are x, which are frozen. */
-static hp_status_t aggregate_backward(wk_run_t *run, const nn_real *grad, nn_real *grad_q,
-                                      nn_real *grad_x) {
-    wk_model_t *model = run->model;
-    const wk_network_t *net = run->network;
-    const nn_selected_t *selected = &model->selected;
-    const size_t width = (size_t)net->width;
-    memset(grad_q, 0, (size_t)selected->questions * width * sizeof *grad_q);
-    if (grad_x != NULL) memset(grad_x, 0, (size_t)selected->rows * width * sizeof *grad_x);
-    if (net->projection < 0) {
-        nn_pool_backward(selected, net->width, grad, grad_q, grad_x);
-        return HP_OK;
-    }
-    nn_real *grad_weight = wk_grad(run, net->projection);
-    memset(grad_weight, 0,
-           (size_t)model->params.param[net->projection].count * sizeof *grad_weight);
-    run->madds +=
-        nn_pairwise_backward(&model->pairwise, selected, wk_weight(run, net->projection), model->x,
-                             wk_question_vector(model), grad, grad_weight, grad_x, grad_q);
-    return finish(run, net->projection);
 }
 
 /* Over the selected rows alone. The first layer's input has no gradient: the features are frozen.
@@ -129,15 +92,15 @@ static hp_status_t lstm_backward(wk_run_t *run, const nn_real *grad_last,
     run->madds += nn_lstm_backward_weights(lstm, model->word, wk_grad(run, net->weight_ih),
                                            wk_grad(run, net->weight_hh), wk_grad(run, net->bias_ih),
                                            wk_grad(run, net->bias_hh));
-    HP_TRY(finish(run, net->bias_hh));
-    HP_TRY(finish(run, net->bias_ih));
-    HP_TRY(finish(run, net->weight_hh));
-    HP_TRY(finish(run, net->weight_ih));
+    HP_TRY(wk_finish(run, net->bias_hh));
+    HP_TRY(wk_finish(run, net->bias_ih));
+    HP_TRY(wk_finish(run, net->weight_hh));
+    HP_TRY(wk_finish(run, net->weight_ih));
     run->madds += nn_lstm_backward_in(lstm, wk_weight(run, net->weight_ih), model->grad_word);
     nn_embedding_backward(lstm->words, net->embedding, run->batch->token, lstm->index,
                           result->sparse_rows, result->sparse_row, model->grad_word,
                           wk_grad(run, net->embedding_weight));
-    return finish(run, net->embedding_weight);
+    return wk_finish(run, net->embedding_weight);
 }
 
 hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const nn_batch_t *batch,
@@ -158,8 +121,8 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
     nn_real *grad = model->grad_question[0], *spare = model->grad_question[1];
     nn_real *grad_q = model->grad_question[2];
     HP_TRY(classifier_backward(&run, &grad, &spare));
-    HP_TRY(
-        aggregate_backward(&run, grad, grad_q, net->image.count > 0 ? model->grad_row[0] : NULL));
+    const wk_grads_t to = {.q = grad_q, .x = net->image.count > 0 ? model->grad_row[0] : NULL};
+    HP_TRY(wk_aggregate_backward(&run, grad, &to));
     HP_TRY(image_backward(&run, result));
     HP_TRY(stack_backward(&run, &net->question, batch->questions, model->last, model->question_out,
                           &grad_q, &spare));

@@ -3,7 +3,6 @@
 #include "worker/nn/embedding.h"
 #include "worker/nn/linear.h"
 #include "worker/nn/loss.h"
-#include "worker/nn/pool.h"
 #include "worker/nn/presence.h"
 
 #include <limits.h>
@@ -76,17 +75,12 @@ static hp_status_t check_selection(const wk_model_t *model, const nn_batch_t *ba
     return HP_OK;
 }
 
-static hp_status_t need(const wk_run_t *run, int param) {
-    const wk_model_hooks_t *hooks = &run->pass->hooks;
-    return hooks->need != NULL ? hooks->need(hooks->context, param, run->err) : HP_OK;
-}
-
 static hp_status_t stack_forward(wk_run_t *run, const wk_stack_t *stack, int rows,
                                  const nn_real *in, nn_real *const *out) {
     for (int i = 0; i < stack->count; in = out[i++]) {
         const wk_linear_t *layer = &stack->layer[i];
-        HP_TRY(need(run, layer->weight));
-        HP_TRY(need(run, layer->bias));
+        HP_TRY(wk_need(run, layer->weight));
+        HP_TRY(wk_need(run, layer->bias));
         run->madds +=
             nn_linear_forward(rows, layer->in, layer->out, layer->relu, in,
                               wk_weight(run, layer->weight), wk_weight(run, layer->bias), out[i]);
@@ -99,13 +93,13 @@ static hp_status_t question_forward(wk_run_t *run) {
     const wk_network_t *net = run->network;
     const nn_batch_t *batch = run->batch;
     nn_lstm_pack(&model->lstm, batch->questions, batch->token_offset);
-    HP_TRY(need(run, net->embedding_weight));
+    HP_TRY(wk_need(run, net->embedding_weight));
     nn_embedding_forward(model->lstm.words, net->embedding, wk_weight(run, net->embedding_weight),
                          batch->token, model->lstm.index, model->word);
-    HP_TRY(need(run, net->weight_ih));
-    HP_TRY(need(run, net->weight_hh));
-    HP_TRY(need(run, net->bias_ih));
-    HP_TRY(need(run, net->bias_hh));
+    HP_TRY(wk_need(run, net->weight_ih));
+    HP_TRY(wk_need(run, net->weight_hh));
+    HP_TRY(wk_need(run, net->bias_ih));
+    HP_TRY(wk_need(run, net->bias_hh));
     run->madds += nn_lstm_forward(&model->lstm, model->word, wk_weight(run, net->weight_ih),
                                   wk_weight(run, net->weight_hh), wk_weight(run, net->bias_ih),
                                   wk_weight(run, net->bias_hh), model->last);
@@ -163,20 +157,6 @@ static void pack_embedding(wk_run_t *run, const nn_real *x) {
     }
 }
 
-static hp_status_t aggregate_forward(wk_run_t *run) {
-    wk_model_t *model = run->model;
-    const wk_network_t *net = run->network;
-    const nn_real *q = wk_question_vector(model);
-    if (net->projection < 0) {
-        nn_pool_forward(&model->selected, net->width, model->x, q, model->pooled);
-        return HP_OK;
-    }
-    HP_TRY(need(run, net->projection));
-    run->madds += nn_pairwise_forward(&model->pairwise, &model->selected,
-                                      wk_weight(run, net->projection), model->x, q, model->pooled);
-    return HP_OK;
-}
-
 static hp_status_t classify(wk_run_t *run) {
     wk_model_t *model = run->model;
     const wk_network_t *net = run->network;
@@ -207,7 +187,7 @@ hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn
     const bool has_presence = presence_forward(&run, x);
     HP_TRY(select_cells(&run, has_presence));
     pack_embedding(&run, x);
-    HP_TRY(aggregate_forward(&run));
+    HP_TRY(wk_aggregate_forward(&run));
     HP_TRY(classify(&run));
 
     const nn_real *logits = model->output_out[0];

@@ -22,13 +22,17 @@ typedef struct {
     wk_linear_t layer[WK_STACK_LAYERS];
 } wk_stack_t;
 
+/* How cells become one vector. */
+typedef enum { WK_SUM, WK_PAIRWISE } wk_aggregate_t;
+
 /* The network as a configuration and the data's shape define it; a pure function of them. */
 typedef struct {
     int words, embedding, hidden, width /* of x and q */, channels, pooled, answers;
     int embedding_weight, weight_ih, weight_hh, bias_ih, bias_hh;
     wk_stack_t question; /* q = MLP(last hidden state) */
     wk_stack_t image;    /* x = the 1x1 network over the cells; empty: x is the features */
-    int projection;      /* of the pairwise operator; -1: sum pooling */
+    wk_aggregate_t aggregate;
+    int projection; /* of the pairwise operator */
     nn_pairwise_shape_t pairwise;
     wk_stack_t classifier; /* hidden layers */
     wk_stack_t output;     /* the layer to the answers; dropout stands before it */
@@ -98,6 +102,24 @@ static inline const nn_real *wk_weight(const wk_run_t *run, int param) {
 static inline nn_real *wk_grad(const wk_run_t *run, int param) {
     return run->grads + run->model->params.param[param].offset;
 }
+
+/* The same, set to zero: for what is added up. */
+nn_real *wk_grad_cleared(const wk_run_t *run, int param);
+
+/* The parameter is about to be read; its gradient will not change any more. */
+hp_status_t wk_need(const wk_run_t *run, int param) HP_MUST_CHECK;
+hp_status_t wk_finish(const wk_run_t *run, int param) HP_MUST_CHECK;
+
+/* Aggregation of the selected cells (model_aggregate.c): model->x and the question's vector to
+ * model->pooled, and back. Gradients are overwritten. */
+typedef struct {
+    nn_real *q; /* [questions][width] */
+    nn_real *x; /* [rows][width]; NULL: the cells are frozen */
+} wk_grads_t;
+void wk_aggregate_take(wk_model_t *model, int rows);
+hp_status_t wk_aggregate_forward(wk_run_t *run) HP_MUST_CHECK;
+hp_status_t wk_aggregate_backward(wk_run_t *run, const nn_real *grad,
+                                  const wk_grads_t *to) HP_MUST_CHECK;
 
 /* q of the last forward. */
 static inline nn_real *wk_question_vector(const wk_model_t *model) {

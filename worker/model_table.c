@@ -143,9 +143,10 @@ static hp_status_t check_sizes(const wk_network_t *net, hp_error_t *err) {
 }
 
 static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
-    net->projection = -1;
+    net->aggregate = WK_SUM;
     net->pooled = net->width;
     if (config->model.aggregate.kind == HP_AGGREGATE_SUM) return HP_OK;
+    net->aggregate = WK_PAIRWISE;
     const int heads = config->model.aggregate.heads, most = 1 << 24;
     const int head_width = config->model.aggregate.head_width;
     if (heads < 1 || head_width < 1 || head_width > most / heads)
@@ -184,7 +185,7 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
     for (int i = 0; i < layers; i++)
         HP_TRY(add_linear(&b, &net->image, "image.embed", 0, i == 0 ? net->channels : net->width,
                           net->width, true));
-    if (config->model.aggregate.kind == HP_AGGREGATE_PAIRWISE) HP_TRY(add_projection(&b, net));
+    if (net->aggregate == WK_PAIRWISE) HP_TRY(add_projection(&b, net));
     const hp_layers_t *hidden = &config->model.classifier.layers;
     int in = net->pooled;
     for (int i = 0; i < hidden->count; i++) {
