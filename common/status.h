@@ -9,10 +9,11 @@
 
 #include <stdarg.h>
 
-/* name, exit status, text. Exit status 2: the user's input is wrong. 3: a failure while running.
- * 130: interrupted. */
+/* name, exit status, text. Exit status 1: a comparison found a difference. 2: the user's input is
+ * wrong. 3: a failure while running. 130: interrupted. */
 #define HP_STATUS_MAP(X)                                                                           \
     X(OK, 0, "success")                                                                            \
+    X(DIFFERENT, 1, "not the same")                                                                \
     X(INPUT, 2, "wrong input")                                                                     \
     X(CORRUPT, 2, "damaged file")                                                                  \
     X(MEMORY, 3, "out of memory")                                                                  \
