@@ -129,14 +129,14 @@ static void test_batching(void **state) {
     memset(sum, 0, GATES * HIDDEN * sizeof *sum);
     for (int q = 0; q < 6; q++) {
         int length[] = {0, offset[q + 1] - offset[q]};
+        const size_t n = (size_t)length[1] * IN;
         setup_t one;
         open_setup(&one, 1, length);
-        memcpy(one.vector, t.vector + offset[q] * IN, (size_t)(length[1] * IN) * sizeof *sum);
+        memcpy(one.vector, t.vector + offset[q] * IN, n * sizeof *sum);
         memcpy(one.mix, t.mix + q * HIDDEN, HIDDEN * sizeof *sum);
         backward(&one);
         check_close("last", HIDDEN, t.last + q * HIDDEN, one.last, 1e-14);
-        check_close("grad_in", (size_t)(length[1] * IN), t.grad_vector + offset[q] * IN,
-                    one.grad_vector, 1e-14);
+        check_close("grad_in", n, t.grad_vector + offset[q] * IN, one.grad_vector, 1e-14);
         for (int i = 0; i < GATES * HIDDEN; i++) sum[i] += one.grad_hh[i];
         close_setup(&one);
     }

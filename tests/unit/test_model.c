@@ -91,7 +91,8 @@ static void make_batch(setup_t *s) {
                             .key = s->key};
 }
 
-static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggregate) {
+/* room: how much larger than the batch the workspace is. */
+static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggregate, int room) {
     memset(s, 0, sizeof *s);
     hp_config_t c;
     hp_config_default(&c);
@@ -105,7 +106,8 @@ static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggr
     c.model.aggregate.head_width = 8;
     c.model.classifier.layers = (hp_layers_t){1, {24}};
     const wk_model_shape_t shape = {CHANNELS, CELLS, WORDS, ANSWERS};
-    const wk_model_limits_t limits = {IMAGES, QUESTIONS, QUESTIONS * LENGTH, IMAGES * CELLS};
+    const wk_model_limits_t limits = {room * IMAGES, room * QUESTIONS, room * QUESTIONS * LENGTH,
+                                      room * IMAGES * CELLS};
     hp_error_t err = {.text = ""};
     if (wk_model_create(&c, &shape, &limits, &s->model, &err) != HP_OK) fail_msg("%s", err.text);
     assert_true(wk_model_workspace_bytes(s->model) > sizeof s->cells);
@@ -163,7 +165,7 @@ static void test_learns(void **state) {
     for (int a = 0; a < 3; a++)
         for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
             setup_t s;
-            open_setup(&s, attention[a], (hp_aggregate_t)g);
+            open_setup(&s, attention[a], (hp_aggregate_t)g, 1);
             const double first = forward(&s);
             learn(&s, 200);
             const double last = forward(&s);
@@ -179,7 +181,7 @@ static void test_allocates_nothing(void **state) {
     for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
         setup_t s;
         allocations = 0;
-        open_setup(&s, HP_ATTEND_ADAHAN, (hp_aggregate_t)g);
+        open_setup(&s, HP_ATTEND_ADAHAN, (hp_aggregate_t)g, 1);
 #ifndef SANITIZED
         assert_in_range(allocations, 4, 20); /* they are seen */
 #endif
@@ -193,8 +195,25 @@ static void test_allocates_nothing(void **state) {
     }
 }
 
+/* Another workspace elsewhere in memory: the same bytes. Servers rely on it in `sync`. */
+static void test_same_bytes(void **state) {
+    (void)state;
+    for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
+        setup_t s, other;
+        open_setup(&s, HP_ATTEND_HAN, (hp_aggregate_t)g, 1);
+        open_setup(&other, HP_ATTEND_HAN, (hp_aggregate_t)g, 3);
+        assert_true(forward(&s) == forward(&other));
+        backward(&s);
+        backward(&other);
+        assert_memory_equal(s.grads, other.grads, (size_t)s.params->total * sizeof *s.grads);
+        close_setup(&s);
+        close_setup(&other);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
+                                       cmocka_unit_test(test_same_bytes),
                                        cmocka_unit_test(test_allocates_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

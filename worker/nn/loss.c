@@ -12,8 +12,8 @@ nn_loss_t nn_cross_entropy_forward(int questions, int answers, const nn_real *lo
         int best = 0;
         for (int i = 1; i < answers; i++)
             if (logits[i] > logits[best]) best = i;
-        double sum = 0.0;
-        for (int i = 0; i < answers; i++) sum += (double)nn_exp(logits[i] - logits[best]);
+        double sum = (double)nn_exp(logits[0] - logits[best]);
+        for (int i = 1; i < answers; i++) sum += (double)nn_exp(logits[i] - logits[best]);
         log_sum[q] = (double)logits[best] + log(sum);
         if (label[q] < 0) continue;
         loss.sum += log_sum[q] - (double)logits[label[q]];
