@@ -1,6 +1,6 @@
 /* The configuration of an experiment. One table (config.c) gives every key its type, default,
- * range and a line of documentation; the YAML reader, --set, `hanps config` and the resolved copy in
- * a run folder all follow it. */
+ * range and a line of documentation; the YAML reader, --set, `hanps config` and the resolved copy
+ * in a run folder all follow it. */
 #ifndef HP_CONFIG_H
 #define HP_CONFIG_H
 
@@ -72,7 +72,8 @@ typedef struct {
         struct {
             hp_aggregate_t kind;
             int heads, head_width;
-            bool scale; /* divide q.k by sqrt(head_width) */
+            bool scale;         /* divide q.k by sqrt(head_width) */
+            hp_layers_t layers; /* of relation's g */
         } aggregate;
         struct {
             hp_layers_t layers;
@@ -111,8 +112,8 @@ void hp_config_default(hp_config_t *config);
 hp_status_t hp_config_load(hp_config_t *config, const char *path, hp_error_t *err) HP_MUST_CHECK;
 
 /* Apply "key.path=value" as --set gives it. */
-hp_status_t hp_config_set(hp_config_t *config, const char *assignment, hp_error_t *err)
-    HP_MUST_CHECK;
+hp_status_t hp_config_set(hp_config_t *config, const char *assignment,
+                          hp_error_t *err) HP_MUST_CHECK;
 
 /* Ranges that span several keys. */
 hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) HP_MUST_CHECK;
@@ -130,7 +131,7 @@ hp_status_t hp_config_document(FILE *out, hp_error_t *err) HP_MUST_CHECK;
 
 /* For --resume: the first key in which the two differ and which may not change on a resume is an
  * error that lists the keys which may. */
-hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted, hp_error_t *err)
-    HP_MUST_CHECK;
+hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted,
+                                hp_error_t *err) HP_MUST_CHECK;
 
 #endif

@@ -78,14 +78,17 @@ const hp_key_t hp_keys[] = {
          "presence; image_only, k without asking the question."},
     {KEY(model.attention.cells), .initial = "16", RANGE(1, 65536), .unit = "cells",
      .doc = "k of han and of the controls. An image with fewer cells gives all of them."},
-    {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise",
-     .doc = "How selected cells become one vector: their sum; or pairwise, attention between the "
-            "cells, then the sum."},
+    {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise|relation",
+     .doc = "How selected cells become one vector: their sum; pairwise, attention between the "
+            "cells, then the sum; or relation, a network over every pair of cells and the "
+            "question, then the sum."},
     {KEY(model.aggregate.heads), .initial = "2", RANGE(1, 64), .doc = "Heads of pairwise."},
     {KEY(model.aggregate.head_width), .initial = "512", RANGE(1, 16384),
      .doc = "Width of a pairwise head."},
     {KEY(model.aggregate.scale), .initial = "true",
      .doc = "Divide pairwise scores by the root of head_width."},
+    {KEY(model.aggregate.layers), .initial = "[256, 256, 256, 256]", RANGE(1, 65536),
+     .doc = "Widths of the layers of relation's network, a ReLU after each."},
     {KEY(model.classifier.layers), .initial = "[1024, 2048]", RANGE(1, 65536),
      .doc = "Widths of the classifier's hidden layers; the answers come after them."},
     {KEY(model.classifier.dropout), .initial = "0", RANGE(0, 0.95),

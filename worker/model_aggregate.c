@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Bytes of activations that the relation may keep for backward; beyond them it computes again. */
+enum { RELATION_BYTES = 1 << 28 };
+
 static hp_status_t sum_forward(wk_run_t *run) {
     wk_model_t *model = run->model;
     nn_pool_forward(&model->selected, run->network->width, model->x, wk_question_vector(model),
@@ -40,6 +43,67 @@ static hp_status_t pairwise_backward(wk_run_t *run, const nn_real *grad, const w
     return wk_finish(run, projection);
 }
 
+static void relation_take(wk_model_t *model, int rows) {
+    const nn_relation_shape_t *shape = &model->network.relation;
+    const int questions = model->limits.questions;
+    const int64_t cells = (int64_t)model->slots / questions;
+    int64_t pairs = questions * cells * cells, numbers = 0;
+    for (int l = 0; l < shape->layers; l++) numbers += shape->size[l];
+    const int64_t most = RELATION_BYTES / (numbers * (int64_t)sizeof(nn_real));
+    if (pairs > most) pairs = most;
+    nn_relation_take(&model->relation, &model->arena, shape, rows, questions, pairs, true);
+    model->grad_state = hp_arena_take(&model->arena, (size_t)questions,
+                                      (size_t)model->network.hidden * sizeof(nn_real));
+}
+
+static nn_relation_weights_t relation_weights(const wk_run_t *run) {
+    nn_relation_weights_t weights = {0};
+    for (int l = 0; l < run->network->relation.layers; l++) {
+        weights.weight[l] = wk_weight(run, run->network->relation_weight[l]);
+        weights.bias[l] = wk_weight(run, run->network->relation_bias[l]);
+    }
+    return weights;
+}
+
+/* Objects are m = x + q where the question chose the cells, so that q learns; the cells alone where
+ * all of them are taken. g reads the question as the LSTM left it (Santoro et al. 2017). */
+static nn_relation_in_t relation_in(const wk_run_t *run) {
+    return (nn_relation_in_t){
+        .x = run->model->x, .shift = wk_question_vector(run->model), .q = run->model->last};
+}
+
+static hp_status_t relation_forward(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    for (int l = 0; l < run->network->relation.layers; l++) {
+        HP_TRY(wk_need(run, run->network->relation_weight[l]));
+        HP_TRY(wk_need(run, run->network->relation_bias[l]));
+    }
+    const nn_relation_weights_t weights = relation_weights(run);
+    const nn_relation_in_t in = relation_in(run);
+    run->madds +=
+        nn_relation_forward(&model->relation, &model->selected, &weights, &in, model->pooled);
+    return HP_OK;
+}
+
+static hp_status_t relation_backward(wk_run_t *run, const nn_real *grad, const wk_grads_t *to) {
+    wk_model_t *model = run->model;
+    const wk_network_t *net = run->network;
+    const nn_relation_weights_t weights = relation_weights(run);
+    const nn_relation_in_t in = relation_in(run);
+    nn_relation_grads_t grads = {.x = to->x, .shift = to->q, .q = to->state};
+    for (int l = 0; l < net->relation.layers; l++) {
+        grads.weight[l] = wk_grad_cleared(run, net->relation_weight[l]);
+        grads.bias[l] = wk_grad_cleared(run, net->relation_bias[l]);
+    }
+    run->madds +=
+        nn_relation_backward(&model->relation, &model->selected, &weights, &in, grad, &grads);
+    for (int l = net->relation.layers - 1; l >= 0; l--) {
+        HP_TRY(wk_finish(run, net->relation_weight[l]));
+        HP_TRY(wk_finish(run, net->relation_bias[l]));
+    }
+    return HP_OK;
+}
+
 static const struct {
     void (*take)(wk_model_t *model, int rows); /* NULL: no workspace of its own */
     hp_status_t (*forward)(wk_run_t *run);
@@ -47,6 +111,7 @@ static const struct {
 } ways[] = {
     [WK_SUM] = {NULL, sum_forward, sum_backward},
     [WK_PAIRWISE] = {pairwise_take, pairwise_forward, pairwise_backward},
+    [WK_RELATION] = {relation_take, relation_forward, relation_backward},
 };
 
 void wk_aggregate_take(wk_model_t *model, int rows) {
@@ -62,6 +127,9 @@ hp_status_t wk_aggregate_backward(wk_run_t *run, const nn_real *grad, const wk_g
     const nn_selected_t *selected = &run->model->selected;
     const size_t width = (size_t)run->network->width;
     memset(to->q, 0, (size_t)selected->questions * width * sizeof *to->q);
+    if (to->state != NULL)
+        memset(to->state, 0,
+               (size_t)selected->questions * (size_t)run->network->hidden * sizeof *to->state);
     if (to->x != NULL) memset(to->x, 0, (size_t)selected->rows * width * sizeof *to->x);
     return ways[run->network->aggregate].backward(run, grad, to);
 }

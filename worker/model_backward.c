@@ -3,6 +3,7 @@
 #include "worker/nn/embedding.h"
 #include "worker/nn/linear.h"
 #include "worker/nn/loss.h"
+#include "worker/nn/rows.h"
 
 static void swap(nn_real **a, nn_real **b) {
     nn_real *t = *a;
@@ -121,11 +122,17 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
     nn_real *grad = model->grad_question[0], *spare = model->grad_question[1];
     nn_real *grad_q = model->grad_question[2];
     HP_TRY(classifier_backward(&run, &grad, &spare));
-    const wk_grads_t to = {.q = grad_q, .x = net->image.count > 0 ? model->grad_row[0] : NULL};
+    const wk_grads_t to = {.q = grad_q,
+                           .x = net->image.count > 0 ? model->grad_row[0] : NULL,
+                           .state = model->grad_state};
     HP_TRY(wk_aggregate_backward(&run, grad, &to));
     HP_TRY(image_backward(&run, result));
     HP_TRY(stack_backward(&run, &net->question, batch->questions, model->last, model->question_out,
                           &grad_q, &spare));
+    if (net->question.count == 0)
+        grad_q = model->grad_state;
+    else if (model->grad_state != NULL)
+        nn_add(batch->questions * net->hidden, model->grad_state, grad_q);
     HP_TRY(lstm_backward(&run, grad_q, result));
     result->backward_madds = run.madds;
     return HP_OK;

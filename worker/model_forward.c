@@ -132,8 +132,9 @@ static hp_status_t select_cells(wk_run_t *run, bool has_presence) {
     } else {
         nn_select_t select = run->network->select;
         select.seed = run->pass->seed;
-        nn_squared_norms(run->batch->questions, run->network->width, wk_question_vector(model),
-                         model->question_norm);
+        if (run->network->question.count > 0)
+            nn_squared_norms(run->batch->questions, run->network->width, wk_question_vector(model),
+                             model->question_norm);
         nn_select(&select, run->batch, has_presence ? model->presence : NULL,
                   model->presence_offset, model->question_norm, &model->selected);
     }

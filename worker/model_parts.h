@@ -6,6 +6,7 @@
 #include "worker/model.h"
 #include "worker/nn/lstm.h"
 #include "worker/nn/pairwise.h"
+#include "worker/nn/relation.h"
 #include "worker/nn/select.h"
 
 enum { WK_STACK_LAYERS = HP_CONFIG_LAYERS };
@@ -23,17 +24,19 @@ typedef struct {
 } wk_stack_t;
 
 /* How cells become one vector. */
-typedef enum { WK_SUM, WK_PAIRWISE } wk_aggregate_t;
+typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION } wk_aggregate_t;
 
 /* The network as a configuration and the data's shape define it; a pure function of them. */
 typedef struct {
     int words, embedding, hidden, width /* of x and q */, channels, pooled, answers;
     int embedding_weight, weight_ih, weight_hh, bias_ih, bias_hh;
-    wk_stack_t question; /* q = MLP(last hidden state) */
+    wk_stack_t question; /* q = MLP(last hidden state); empty: nothing reads q */
     wk_stack_t image;    /* x = the 1x1 network over the cells; empty: x is the features */
     wk_aggregate_t aggregate;
     int projection; /* of the pairwise operator */
     nn_pairwise_shape_t pairwise;
+    nn_relation_shape_t relation;
+    int relation_weight[NN_RELATION_LAYERS], relation_bias[NN_RELATION_LAYERS];
     wk_stack_t classifier; /* hidden layers */
     wk_stack_t output;     /* the layer to the answers; dropout stands before it */
     double dropout;
@@ -75,7 +78,9 @@ struct wk_model {
     const nn_real *x; /* packed rows of the last forward */
 
     nn_pairwise_t pairwise;
-    nn_real *pooled; /* [questions][pooled] */
+    nn_relation_t relation;
+    nn_real *grad_state; /* [questions][hidden], where the aggregation reads `last`; else NULL */
+    nn_real *pooled;     /* [questions][pooled] */
     nn_real *classifier_out[WK_STACK_LAYERS], *output_out[WK_STACK_LAYERS];
     double *log_sum; /* [questions] */
 
@@ -113,17 +118,19 @@ hp_status_t wk_finish(const wk_run_t *run, int param) HP_MUST_CHECK;
 /* Aggregation of the selected cells (model_aggregate.c): model->x and the question's vector to
  * model->pooled, and back. Gradients are overwritten. */
 typedef struct {
-    nn_real *q; /* [questions][width] */
-    nn_real *x; /* [rows][width]; NULL: the cells are frozen */
+    nn_real *q;     /* [questions][width] */
+    nn_real *x;     /* [rows][width]; NULL: the cells are frozen */
+    nn_real *state; /* [questions][hidden], of the LSTM's last state; NULL: it is not read */
 } wk_grads_t;
 void wk_aggregate_take(wk_model_t *model, int rows);
 hp_status_t wk_aggregate_forward(wk_run_t *run) HP_MUST_CHECK;
 hp_status_t wk_aggregate_backward(wk_run_t *run, const nn_real *grad,
                                   const wk_grads_t *to) HP_MUST_CHECK;
 
-/* q of the last forward. */
+/* q of the last forward; NULL where nothing reads it. */
 static inline nn_real *wk_question_vector(const wk_model_t *model) {
-    return model->question_out[model->network.question.count - 1];
+    const int layers = model->network.question.count;
+    return layers > 0 ? model->question_out[layers - 1] : NULL;
 }
 
 /* x [rows][width] from x [cells][width], in place: a packed row never lies after its cell. */

@@ -71,6 +71,17 @@ static hp_status_t add_projection(builder_t *b, wk_network_t *net) {
                b->he ? HP_INIT_NORMAL : HP_INIT_UNIFORM, bound, false, &net->projection);
 }
 
+static hp_status_t add_relation(builder_t *b, wk_network_t *net) {
+    wk_stack_t g = {0};
+    int in = 2 * net->width + net->hidden;
+    for (int l = 0; l < net->relation.layers; in = net->relation.size[l++]) {
+        HP_TRY(add_linear(b, &g, "aggregate.g", 0, in, net->relation.size[l], true));
+        net->relation_weight[l] = g.layer[l].weight;
+        net->relation_bias[l] = g.layer[l].bias;
+    }
+    return HP_OK;
+}
+
 static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
     net->attention = config->model.attention.kind;
     net->select.cells = config->model.attention.cells;
@@ -104,9 +115,6 @@ static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shap
                          hp_error_t *err) {
     if (config->model.precision != HP_FP32)
         return hp_fail(err, HP_INPUT, "model.precision: bf16 is not there yet; allowed: fp32");
-    if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
-        return hp_fail(err, HP_INPUT,
-                       "model.aggregate.kind: relation is not there yet; allowed: sum, pairwise");
     const int layers = config->model.image.layers;
     if (layers < 0 || layers > WK_STACK_LAYERS)
         return hp_fail(err, HP_INPUT, "model.image.layers: %d; allowed: 0 to %d", layers,
@@ -142,10 +150,25 @@ static hp_status_t check_sizes(const wk_network_t *net, hp_error_t *err) {
     return HP_OK;
 }
 
+static hp_status_t choose_relation(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
+    const hp_layers_t *layers = &config->model.aggregate.layers;
+    if (layers->count < 1 || layers->count > NN_RELATION_LAYERS)
+        return hp_fail(err, HP_INPUT, "model.aggregate.layers: %d of them; allowed: 1 to %d",
+                       layers->count, NN_RELATION_LAYERS);
+    net->aggregate = WK_RELATION;
+    net->relation = (nn_relation_shape_t){
+        .width = net->width, .question_width = net->hidden, .layers = layers->count};
+    for (int l = 0; l < layers->count; l++) net->relation.size[l] = layers->size[l];
+    net->pooled = nn_relation_out(&net->relation);
+    return HP_OK;
+}
+
 static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
     net->aggregate = WK_SUM;
     net->pooled = net->width;
     if (config->model.aggregate.kind == HP_AGGREGATE_SUM) return HP_OK;
+    if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
+        return choose_relation(config, net, err);
     net->aggregate = WK_PAIRWISE;
     const int heads = config->model.aggregate.heads, most = 1 << 24;
     const int head_width = config->model.aggregate.head_width;
@@ -178,14 +201,17 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
 
     builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
     HP_TRY(add_lstm(&b, net));
-    /* Without image layers q still has to become as wide as a cell: one plain linear map. */
-    for (int i = 0; i < (layers > 0 ? layers : 1); i++)
+    /* Without image layers q still has to become as wide as a cell: one plain linear map. A
+     * relation of all cells reads the LSTM's state alone. */
+    const bool asks = net->aggregate != WK_RELATION || net->attention != HP_ATTEND_ALL;
+    for (int i = 0; asks && i < (layers > 0 ? layers : 1); i++)
         HP_TRY(add_linear(&b, &net->question, "question.mlp", 0, i == 0 ? net->hidden : net->width,
                           net->width, layers > 0));
     for (int i = 0; i < layers; i++)
         HP_TRY(add_linear(&b, &net->image, "image.embed", 0, i == 0 ? net->channels : net->width,
                           net->width, true));
     if (net->aggregate == WK_PAIRWISE) HP_TRY(add_projection(&b, net));
+    if (net->aggregate == WK_RELATION) HP_TRY(add_relation(&b, net));
     const hp_layers_t *hidden = &config->model.classifier.layers;
     int in = net->pooled;
     for (int i = 0; i < hidden->count; i++) {

@@ -23,6 +23,7 @@ static inline hp_config_t fix_config(hp_attention_t attention, hp_aggregate_t ag
     c.model.aggregate.heads = 2;
     c.model.aggregate.head_width = 2;
     c.model.aggregate.scale = true;
+    c.model.aggregate.layers = (hp_layers_t){2, {5, 4}};
     c.model.classifier.layers = (hp_layers_t){2, {7, 6}};
     c.model.classifier.dropout = 0.3;
     return c;
@@ -169,7 +170,7 @@ static inline void fix_keep(const fixture_t *f, fix_selection_t *kept) {
 /* Every attention, aggregation and depth. */
 #define FIX_EACH(attention, aggregate, layers)                                                     \
     for (hp_attention_t attention = HP_ATTEND_ALL; attention <= HP_ATTEND_IMAGE_ONLY; attention++) \
-        for (hp_aggregate_t aggregate = HP_AGGREGATE_SUM; aggregate <= HP_AGGREGATE_PAIRWISE;      \
+        for (hp_aggregate_t aggregate = HP_AGGREGATE_SUM; aggregate <= HP_AGGREGATE_RELATION;      \
              aggregate++)                                                                          \
             for (int layers = 0; layers <= 2; layers++)
 

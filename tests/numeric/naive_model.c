@@ -1,5 +1,6 @@
 #include "tests/numeric/naive.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,15 @@ static int through(const source_t *s, const char *prefix, int number, bool relu,
     return (int)p->shape[0];
 }
 
-static void encode_question(const source_t *s, const nn_batch_t *batch, int question, nn_real *q) {
+/* Whether q is added to the cells: everywhere but in a relation of all cells. */
+static bool fused(const hp_config_t *config) {
+    return config->model.aggregate.kind != HP_AGGREGATE_RELATION ||
+           config->model.attention.kind != HP_ATTEND_ALL;
+}
+
+/* state: the LSTM's last; q: what is added to the cells. */
+static void encode_question(const source_t *s, const nn_batch_t *batch, int question,
+                            nn_real *state, nn_real *q) {
     const int embedding = s->config->model.question.embedding;
     const int first = batch->token_offset[question];
     const int words = batch->token_offset[question + 1] - first;
@@ -44,7 +53,12 @@ static void encode_question(const source_t *s, const nn_batch_t *batch, int ques
                (size_t)embedding * sizeof *in);
     naive_lstm(words, embedding, s->config->model.question.lstm, in,
                find(s, "question.lstm.weight_ih_l0"), find(s, "question.lstm.weight_hh_l0"),
-               find(s, "question.lstm.bias_ih_l0"), find(s, "question.lstm.bias_hh_l0"), q);
+               find(s, "question.lstm.bias_ih_l0"), find(s, "question.lstm.bias_hh_l0"), state);
+    memcpy(q, state, NAIVE_HIDDEN * sizeof *q);
+    if (!fused(s->config)) {
+        memset(q, 0, NAIVE_HIDDEN * sizeof *q);
+        return;
+    }
     int layers = s->config->model.image.layers;
     if (layers == 0) through(s, "question.mlp", 0, false, q);
     for (int i = 0; i < layers; i++) through(s, "question.mlp", i, true, q);
@@ -63,8 +77,24 @@ static int embed_cells(const source_t *s, const nn_batch_t *batch, int image, co
     return width;
 }
 
+static void relation(const source_t *s, int width, const nn_selected_t *selected, const nn_real *x,
+                     const nn_real *state, nn_real *v) {
+    const hp_layers_t *layers = &s->config->model.aggregate.layers;
+    nn_relation_shape_t shape = {width, s->config->model.question.lstm, layers->count, {0}};
+    nn_relation_weights_t weights;
+    for (int l = 0; l < layers->count; l++) {
+        char name[HP_PARAM_NAME];
+        shape.size[l] = layers->size[l];
+        snprintf(name, sizeof name, "aggregate.g.%d.weight", l);
+        weights.weight[l] = find(s, name);
+        snprintf(name, sizeof name, "aggregate.g.%d.bias", l);
+        weights.bias[l] = find(s, name);
+    }
+    naive_relation(&shape, selected, NULL, &weights, &(nn_relation_in_t){x, NULL, state}, v);
+}
+
 static void aggregate(const source_t *s, int width, int cells, const int *cell,
-                      nn_real (*m)[NAIVE_WIDTH], nn_real *v) {
+                      const nn_real *state, nn_real (*m)[NAIVE_WIDTH], nn_real *v) {
     nn_real x[NAIVE_CELLS * NAIVE_WIDTH], zero[NAIVE_WIDTH] = {0};
     int offset[] = {0, cells}, row[NAIVE_CELLS];
     for (int i = 0; i < cells; i++) {
@@ -74,6 +104,10 @@ static void aggregate(const source_t *s, int width, int cells, const int *cell,
     nn_selected_t selected = {.questions = 1, .offset = offset, .row = row};
     if (s->config->model.aggregate.kind == HP_AGGREGATE_SUM) {
         naive_pool(&selected, width, x, zero, v);
+        return;
+    }
+    if (s->config->model.aggregate.kind == HP_AGGREGATE_RELATION) {
+        relation(s, width, &selected, x, state, v);
         return;
     }
     nn_pairwise_shape_t shape = {width, s->config->model.aggregate.heads,
@@ -86,15 +120,15 @@ void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_
                  const nn_batch_t *batch, int question, int cells, const int *cell, nn_real *logits,
                  nn_real *presence) {
     const source_t s = {config, params, weights};
-    nn_real q[NAIVE_HIDDEN], m[NAIVE_CELLS][NAIVE_WIDTH], v[NAIVE_WIDTH];
+    nn_real state[NAIVE_HIDDEN] = {0}, q[NAIVE_HIDDEN], m[NAIVE_CELLS][NAIVE_WIDTH], v[NAIVE_WIDTH];
     const int image = batch->image[question];
-    encode_question(&s, batch, question, q);
+    encode_question(&s, batch, question, state, q);
     const int width = embed_cells(&s, batch, image, q, m);
     for (int i = 0; i < batch->cell_offset[image + 1] - batch->cell_offset[image]; i++) {
         presence[i] = 0;
         for (int k = 0; k < width; k++) presence[i] += m[i][k] * m[i][k] - q[k] * q[k];
     }
-    aggregate(&s, width, cells, cell, m, v);
+    aggregate(&s, width, cells, cell, state, m, v);
     const int hidden = config->model.classifier.layers.count;
     for (int i = 0; i < hidden; i++) through(&s, "classifier", i, true, v);
     memcpy(logits, v, (size_t)through(&s, "classifier", hidden, false, v) * sizeof *v);

@@ -294,7 +294,8 @@ static void test_refused(void **state) {
     table_refused(&c, &fix_shape, "straight_through");
     c = good;
     c.model.aggregate.kind = HP_AGGREGATE_RELATION;
-    table_refused(&c, &fix_shape, "relation");
+    c.model.aggregate.layers.count = 0;
+    table_refused(&c, &fix_shape, "model.aggregate.layers: 0 of them");
     c = good;
     c.model.attention.cells = 0;
     table_refused(&c, &fix_shape, "model.attention.cells: 0");
