@@ -1,0 +1,38 @@
+#!/bin/bash
+# The Python reader in docs/store.md reads what `hanps data info` says.
+set -eu
+/usr/bin/python3 -c 'import lmdb, numpy, google.protobuf' 2>/dev/null ||
+    { echo "needs python3-lmdb, python3-numpy, python3-protobuf"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$HANPS" data synth sort-of-clevr --images 6 --valid 2 --test 3 --out "$work/store" > "$work/log"
+"$HANPS" data info "$work/store" --json > "$work/info.json"
+for n in 0 37 219; do "$HANPS" data info "$work/store" --question $n > "$work/q$n.json"; done
+protoc --python_out="$work" proto/store.proto
+sed -n '/^```python$/,/^```$/p' docs/store.md | sed '1d;$d' > "$work/reader.py"
+[ "$(wc -l < "$work/reader.py")" -gt 15 ]
+cat >> "$work/reader.py" <<'END'
+
+import json, sys
+work = sys.argv[1]
+load = lambda name: json.load(open(work + "/" + name))
+store, info = Store(work + "/store"), load("info.json")
+m = store.manifest
+assert (m.images, m.questions) == (info["images"], info["questions"]) == (11, 220)
+assert len(m.word) == info["words"] and len(m.answer) == info["answers"]
+assert {s.name: s.count for s in m.split} == {n: s["questions"] for n, s in info["splits"].items()}
+assert m.max_cells == info["max_cells"] and m.channels == info["channels"]
+for n in (0, 37, 219):
+    q, want = store.question(n), load(f"q{n}.json")
+    assert (q.question_id, q.image, q.text) == (want["question_id"], want["image"], want["question"])
+    assert [m.word[t] for t in q.token] == want["words"] and q.code == want["code"]
+    assert (q.target, q.label) == (want["target"], want["label"]) and store.labels()[n] == q.label
+    assert [a.text for a in q.answer] == [a["answer"] for a in want["answers"]]
+    f = store.features(q.image)
+    assert f.shape == (want["cells"], m.channels)
+    total = (f.astype(np.float32) / np.float32(255)).sum(dtype=np.float64)
+    assert abs(total - want["feature_sum"]) < 1e-6 * abs(total) and total != 0, (total, want["feature_sum"])
+    assert bytes(store.get("names", q.image)).decode() == want["image_name"]
+print("read", m.questions, "questions")
+END
+PYTHONPATH="$work" /usr/bin/python3 "$work/reader.py" "$work"
