@@ -24,8 +24,9 @@ ifneq ($(DEVELOPER),)
 WARN += -Werror
 endif
 # No -ffast-math, no contraction: the same bits from every compiler setting that keeps IEEE 754.
-# -fno-trapping-math changes no value: it lets gcc make vector code of loops with a comparison.
-OPT := -O3 -g -fno-omit-frame-pointer -ffp-contract=off -fno-trapping-math
+# -fno-trapping-math and -fno-math-errno change no value: they let gcc make vector code of loops
+# with a comparison or a root.
+OPT := -O3 -g -fno-omit-frame-pointer -ffp-contract=off -fno-trapping-math -fno-math-errno
 ifneq ($(SANITIZER),)
 ifeq ($(filter $(SANITIZER),address undefined thread),)
 $(error SANITIZER=$(SANITIZER) is not allowed: address, undefined or thread)
