@@ -1,0 +1,125 @@
+#include "ps/applier.h"
+
+#include "common/clock.h"
+#include "common/memory.h"
+
+#include <pthread.h>
+
+struct ps_applier {
+    ps_shard_t *shard;
+    hp_transport_t *transport;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t bell;
+    bool quit;
+    double seconds;
+    int capacity;
+    ps_job_t *ring;              /* [capacity] */
+    uint64_t given, done, taken; /* ring[i % capacity]: taken <= done <= given */
+};
+
+static void run(ps_applier_t *a, ps_job_t *job) {
+    int chunks = ps_shard_chunks(a->shard);
+    job->status = HP_OK;
+    for (int i = 0; i < chunks && job->status == HP_OK; i++) {
+        if (job->part != NULL) ps_shard_fold(a->shard, i, job->first, &job->part[i]);
+        if (job->norm != NULL) job->norm[i] = ps_shard_norm(a->shard, i);
+        if (!job->update) continue;
+        job->status = ps_shard_update(a->shard, i, &job->how, &job->err);
+        hp_transport_wake(a->transport); /* pulls may wait for this chunk */
+    }
+    if (job->hold != NULL) ps_shard_hold(a->shard, job->hold, job->held);
+}
+
+static void *work(void *context) {
+    ps_applier_t *a = context;
+    pthread_mutex_lock(&a->lock);
+    while (!a->quit) {
+        if (a->done == a->given) {
+            pthread_cond_wait(&a->bell, &a->lock);
+            continue;
+        }
+        ps_job_t *job = &a->ring[a->done % (uint64_t)a->capacity];
+        pthread_mutex_unlock(&a->lock);
+        double begin = hp_clock();
+        run(a, job);
+        double seconds = hp_clock() - begin;
+        pthread_mutex_lock(&a->lock);
+        a->seconds += seconds;
+        a->done++;
+        hp_transport_wake(a->transport);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int capacity,
+                             ps_applier_t **applier_p, hp_error_t *err) {
+    void *p = NULL, *ring = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(ps_applier_t), "applier", err));
+    hp_status_t st = hp_allocate(&ring, (size_t)capacity, sizeof(ps_job_t), "applier", err);
+    if (st != HP_OK) {
+        hp_free(p);
+        return st;
+    }
+    ps_applier_t *a = p;
+    a->shard = shard;
+    a->transport = transport;
+    a->capacity = capacity;
+    a->ring = ring;
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->bell, NULL);
+    if (pthread_create(&a->thread, NULL, work, a) != 0) {
+        pthread_cond_destroy(&a->bell);
+        pthread_mutex_destroy(&a->lock);
+        hp_free(a->ring);
+        hp_free(a);
+        return hp_fail(err, HP_MEMORY, "no thread for the optimizer");
+    }
+    *applier_p = a;
+    return HP_OK;
+}
+
+void ps_applier_stop(ps_applier_t *a) {
+    if (a == NULL) return;
+    pthread_mutex_lock(&a->lock);
+    a->quit = true;
+    pthread_cond_signal(&a->bell);
+    pthread_mutex_unlock(&a->lock);
+    pthread_join(a->thread, NULL);
+    pthread_cond_destroy(&a->bell);
+    pthread_mutex_destroy(&a->lock);
+    hp_free(a->ring);
+    hp_free(a);
+}
+
+hp_status_t ps_applier_give(ps_applier_t *a, const ps_job_t *job, hp_error_t *err) {
+    pthread_mutex_lock(&a->lock);
+    bool room = a->given - a->taken < (uint64_t)a->capacity;
+    if (room) a->ring[a->given++ % (uint64_t)a->capacity] = *job;
+    pthread_cond_signal(&a->bell);
+    pthread_mutex_unlock(&a->lock);
+    return room ? HP_OK : hp_fail(err, HP_INTERNAL, "more than %d optimizer jobs", a->capacity);
+}
+
+bool ps_applier_take(ps_applier_t *a, ps_job_t *job_p) {
+    pthread_mutex_lock(&a->lock);
+    bool some = a->taken < a->done;
+    if (some) *job_p = a->ring[a->taken++ % (uint64_t)a->capacity];
+    pthread_mutex_unlock(&a->lock);
+    return some;
+}
+
+int ps_applier_queue(ps_applier_t *a) {
+    pthread_mutex_lock(&a->lock);
+    int n = (int)(a->given - a->done);
+    pthread_mutex_unlock(&a->lock);
+    return n;
+}
+
+double ps_applier_seconds(ps_applier_t *a) {
+    pthread_mutex_lock(&a->lock);
+    double seconds = a->seconds;
+    pthread_mutex_unlock(&a->lock);
+    return seconds;
+}
