@@ -1,0 +1,200 @@
+/* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
+ * order.c: when a push is applied; pull.c: weights; cut.c: this server's part of a checkpoint;
+ * lead.c: what server 0 alone does. All of it runs in the communication thread. */
+#ifndef PS_INTERNAL_H
+#define PS_INTERNAL_H
+
+#include "common/mailbox.h"
+#include "common/metrics.h"
+#include "common/pool.h"
+#include "ps/applier.h"
+#include "ps/server.h"
+#include "ps/shard.h"
+#include "ps/units.h"
+
+#include <pthread.h>
+
+typedef struct ps_server ps_server_t;
+typedef struct ps_slot ps_slot_t;
+
+/* A receive of one chunk of a push. */
+typedef struct {
+    ps_slot_t *slot;
+    int chunk;
+    hp_request_t *request;
+    bool pending;
+} ps_part_t;
+
+typedef enum {
+    PS_SLOT_FREE,
+    PS_SLOT_FILLING,  /* granted: its receives are posted */
+    PS_SLOT_READY,    /* all there and committed */
+    PS_SLOT_FOLDING,  /* with the applier */
+    PS_SLOT_EMPTYING, /* aborted: its receives are being withdrawn */
+} ps_slot_state_t;
+
+/* Room for one whole push of one worker. */
+struct ps_slot {
+    ps_server_t *server;
+    int number, worker, pending;
+    ps_slot_state_t state;
+    uint64_t unit, examples;
+    bool committed, nonfinite;
+    bool malformed; /* something in it was not as it must be */
+    double squared_norm;
+    int64_t oldest; /* sequence of the oldest weights it was computed from */
+    int64_t staleness;
+    float **part;  /* [chunks] memory of each chunk; the applier may exchange it */
+    ps_part_t *in; /* [chunks] */
+};
+
+typedef enum { PS_EXPECTED, PS_PRESENT, PS_GONE } ps_presence_t;
+
+typedef struct {
+    ps_presence_t presence;
+    uint32_t incarnation;
+    bool owes_farewell; /* said goodbye; is answered when its sends are done */
+    bool owes_drained;  /* gave up its pull; the same */
+
+    bool offers; /* waits for a slot */
+    uint64_t offer, offer_order;
+
+    bool pulling;
+    unsigned pull; /* its number */
+    bool exact;
+    int next;              /* chunk to send next */
+    int64_t sequence;      /* where exact */
+    int64_t oldest;        /* sequence of the oldest chunk sent in this pull */
+    int64_t last_sequence; /* the chunks' when its last push is applied */
+    int unapplied;         /* pushes committed and not given to the applier */
+    int sends;             /* under way */
+    int64_t sending;       /* bytes of them */
+} ps_worker_t;
+
+/* A checkpoint's way through one server. */
+typedef struct {
+    bool wanted;  /* hold the state when `step` is reached */
+    bool holding; /* given to the applier, or being written */
+    bool writing; /* the thread runs */
+    int64_t step;
+    pthread_t thread;
+    atomic_int done;
+    hp_status_t status;
+    hp_error_t err;
+    hp_shard_record_t record;
+    hp_shard_chunk_t *chunk; /* [chunks] */
+    ps_buffer_t *(*held)[3]; /* [chunks] */
+} ps_cut_t;
+
+typedef struct ps_lead ps_lead_t; /* server 0's part */
+
+struct ps_server {
+    const ps_server_options_t *options;
+    hp_transport_t *transport;
+    hp_mailbox_t *mailbox;
+    hp_shard_plan_t plan;
+    uint64_t digest;
+    int rank, servers, workers, chunks;
+    ps_shard_t *shard;
+    ps_applier_t *applier;
+    bool sync;
+
+    ps_slot_t *slot;
+    int slots;
+    uint64_t offers;     /* counted, to serve them in turn */
+    ps_worker_t *worker; /* [workers] */
+    hp_pool_t sends;
+
+    /* clocks */
+    int64_t steps;     /* where the run ends */
+    int64_t step_base; /* step and unit at which this process began */
+    uint64_t unit_base;
+    int shards;          /* units of a step */
+    uint64_t unit_limit; /* units from here on are not applied any more */
+    int64_t gate;        /* `sync`: the step that must not be made yet; -1: none */
+    int64_t given, made; /* updates given to the applier, and done */
+
+    /* `sync`: the step being summed */
+    uint64_t fold_next;
+    int folded;
+    uint64_t examples;
+    bool summed;        /* all units of the step are; the update is not given yet */
+    bool own_norms;     /* the applier has computed them */
+    int norms_missing;  /* chunks whose squared norm is not known */
+    double *norm;       /* [plan.chunks] */
+    double *shard_norm; /* [chunks] */
+
+    ps_cut_t cut;
+    ps_lead_t *lead;     /* server 0; else NULL */
+    bool over;           /* END came, or was sent */
+    bool leaving;        /* nothing more to do but farewells */
+    bool abandoned;      /* some rank never said goodbye */
+    bool failed;         /* it cannot go on, not even to a checkpoint */
+    hp_status_t verdict; /* why it ends; HP_OK: as it should */
+    hp_error_t why;
+
+    uint64_t received, sent; /* bytes of gradients and weights */
+    uint64_t nonfinite;
+    int nonfinite_run; /* without a good one between them */
+    double began, logged;
+    int64_t logged_made;
+    hp_metrics_t *metrics;
+};
+
+/* A failure that ends this server's run, and by way of server 0 everybody's. */
+void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
+/* Sends a message; a failure to send ends the run. */
+void ps_send(ps_server_t *s, int to, const hp_message_t *m, const void *payload, size_t length);
+static inline int ps_worker_rank(const ps_server_t *s, int worker) { return s->servers + worker; }
+
+/* push.c */
+hp_status_t ps_push_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
+void ps_push_destroy(ps_server_t *s);
+void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m);
+void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m);
+void ps_push_abort(ps_server_t *s, int worker, uint64_t unit);
+void ps_push_drop_worker(ps_server_t *s, int worker);
+void ps_push_grant(ps_server_t *s);
+/* The slot is free again; its worker is told. */
+void ps_push_done(ps_server_t *s, ps_slot_t *slot);
+bool ps_push_pending(const ps_server_t *s);
+
+/* order.c */
+hp_status_t ps_order_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
+void ps_order_destroy(ps_server_t *s);
+void ps_order_ready(ps_server_t *s, ps_slot_t *slot);
+void ps_order_norms(ps_server_t *s, int from, const hp_message_t *m, const void *payload);
+/* Take back what the applier has done, and give what may be given. */
+void ps_order_progress(ps_server_t *s);
+/* Is the unit still to be applied here? */
+bool ps_order_wants(const ps_server_t *s, uint64_t unit);
+static inline int64_t ps_order_step(const ps_server_t *s) { return s->step_base + s->given; }
+
+/* pull.c */
+void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m);
+void ps_pull_progress(ps_server_t *s);
+void ps_pull_drop_worker(ps_server_t *s, int worker);
+
+/* cut.c */
+hp_status_t ps_cut_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
+void ps_cut_destroy(ps_server_t *s);
+void ps_cut_begin(ps_server_t *s, int64_t step, bool last);
+/* Adds the state to the job that reaches the cut's step. */
+void ps_cut_join(ps_server_t *s, ps_job_t *job);
+void ps_cut_held(ps_server_t *s); /* the applier has taken the references */
+void ps_cut_progress(ps_server_t *s);
+
+/* lead.c */
+hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position,
+                           hp_error_t *err) HP_MUST_CHECK;
+void ps_lead_destroy(ps_server_t *s);
+void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *payload);
+void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut);
+void ps_lead_stepped(ps_server_t *s); /* an update was given to the applier */
+void ps_lead_worker_here(ps_server_t *s, int worker, int room);
+void ps_lead_worker_gone(ps_server_t *s, int worker);
+void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
+void ps_lead_progress(ps_server_t *s, double now);
+void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome);
+
+#endif

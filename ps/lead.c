@@ -1,0 +1,471 @@
+/* What server 0 does beside its shard: hands out units, decides on checkpoints and on the end.
+ *
+ * A checkpoint in `sync` is of exactly step E on every server. E is announced while E - 1 is the
+ * newest weights that server 0 has published, and server 0 does not publish E before all servers
+ * know: nobody can be past E by then, because step E + 1 needs server 0's weights of step E. In
+ * `async` each server takes its state when it hears of it; the position is noted before, so that a
+ * unit it calls retired is in every shard. */
+#include "common/clock.h"
+#include "common/memory.h"
+#include "common/run_folder.h"
+#include "ps/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STOP_LOOK_S 0.5 /* between looks for RUN/stop */
+#define WARN_S      10.0
+
+typedef enum {
+    RUNNING,
+    DRAINING, /* it is to stop: what is out comes in */
+    CLOSING,  /* all units are in; the last checkpoint is made */
+    ENDED
+} phase_t;
+
+struct ps_lead {
+    ps_units_t *units;
+    phase_t phase;
+    bool stopped;
+    uint64_t repeated_base;
+    double checkpoint_due, stop_look, warn_due, end_limit;
+    bool *here; /* [servers] */
+    int servers_here, farewells;
+
+    /* the checkpoint under way */
+    bool active, last, failed, committing, last_written;
+    int64_t step, want_last; /* want_last: the last one, when the one under way is done; -1: none */
+    int acks_missing, shards_missing;
+    double cut_began;
+    hp_position_t position;
+    uint64_t *outstanding;
+    hp_shard_record_t *record; /* [servers] */
+    pthread_t thread;
+    atomic_int done;
+    hp_status_t status;
+    hp_error_t err;
+};
+
+static uint64_t unit_of_step(const ps_server_t *s, int64_t step) {
+    return s->unit_base + (uint64_t)(step - s->step_base) * (uint64_t)s->shards;
+}
+
+hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_error_t *err) {
+    void *p = NULL, *here = NULL, *record = NULL;
+    const hp_config_t *config = s->options->config;
+    HP_TRY(hp_allocate(&p, 1, sizeof(ps_lead_t), "server 0", err));
+    ps_lead_t *l = s->lead = p;
+    l->want_last = -1;
+    l->repeated_base = position->units_repeated;
+    HP_TRY(hp_allocate(&here, (size_t)s->servers, sizeof *l->here, "server 0", err));
+    l->here = here;
+    HP_TRY(hp_allocate(&record, (size_t)s->servers, sizeof *l->record, "server 0", err));
+    l->record = record;
+    l->here[0] = true;
+    l->servers_here = 1;
+    int64_t left = s->steps > s->step_base ? s->steps - s->step_base : 0;
+    uint64_t limit = s->unit_base + (uint64_t)left * (uint64_t)s->shards;
+    if (!s->sync)
+        limit -= (uint64_t)position->outstanding < limit - s->unit_base
+                     ? (uint64_t)position->outstanding
+                     : limit - s->unit_base;
+    double minutes = config->checkpoint.every_minutes;
+    l->checkpoint_due = minutes > 0 ? s->began + 60 * minutes : -1;
+    l->warn_due = s->began + WARN_S;
+    return ps_units_create(
+        s->workers, s->unit_base, limit, position->outstanding, position->outstanding_unit,
+        config->cluster.consistency == HP_BOUNDED ? config->cluster.staleness : -1, &l->units, err);
+}
+
+void ps_lead_destroy(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    if (l == NULL) return;
+    if (l->committing) pthread_join(l->thread, NULL);
+    ps_units_destroy(l->units);
+    hp_free(l->outstanding);
+    hp_free(l->here);
+    hp_free(l->record);
+    hp_free(l);
+}
+
+static void to_workers(ps_server_t *s, const hp_message_t *m, const void *payload, size_t length) {
+    for (int i = 0; i < s->workers; i++)
+        if (s->worker[i].presence == PS_PRESENT)
+            ps_send(s, ps_worker_rank(s, i), m, payload, length);
+}
+
+/* ---- checkpoints ---- */
+
+static hp_status_t note_position(ps_server_t *s, int64_t step, hp_error_t *err) {
+    ps_lead_t *l = s->lead;
+    const uint64_t *unit = NULL;
+    hp_free(l->outstanding);
+    l->outstanding = NULL;
+    l->position = (hp_position_t){.step = step,
+                                  .next_unit = ps_units_next(l->units),
+                                  .units_repeated = l->repeated_base + ps_units_repeated(l->units),
+                                  .sync_shards = s->sync ? s->shards : 0,
+                                  .incarnation = (uint64_t)s->options->start,
+                                  .workers = s->workers,
+                                  .store_digest = s->options->store_digest,
+                                  .kernel = s->options->kernel};
+    if (s->sync) { /* all before is retired then, nothing after is begun */
+        l->position.next_unit = unit_of_step(s, step);
+        return HP_OK;
+    }
+    int n = ps_units_outstanding(l->units, &unit);
+    void *copy = NULL;
+    HP_TRY(hp_allocate(&copy, (size_t)n, sizeof *unit, "position", err));
+    if (n > 0) memcpy(copy, unit, (size_t)n * sizeof *unit);
+    l->outstanding = copy;
+    l->position.outstanding = n;
+    l->position.outstanding_unit = copy;
+    return HP_OK;
+}
+
+static void announce(ps_server_t *s, int64_t step, bool last) {
+    ps_lead_t *l = s->lead;
+    hp_error_t err;
+    if (note_position(s, step, &err) != HP_OK) {
+        ps_server_fail(s, err.status, "%s", err.text);
+        return;
+    }
+    if (!l->active) l->shards_missing = s->servers;
+    l->active = true;
+    l->last = last;
+    l->failed = false;
+    l->step = step;
+    l->acks_missing = s->servers - 1;
+    l->cut_began = hp_clock();
+    s->gate = s->sync && l->acks_missing > 0 ? step : -1;
+    const hp_message_t m = {.kind = HP_MSG_CUT, .flags = last ? HP_MSG_LAST : 0, .step = step};
+    for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, NULL, 0);
+    ps_cut_begin(s, step, last);
+}
+
+static void *commit(void *context) {
+    ps_server_t *s = context;
+    ps_lead_t *l = s->lead;
+    l->status = hp_checkpoint_commit(s->options->run, s->options->params, &l->position,
+                                     s->options->config_yaml, s->servers, l->record,
+                                     s->options->config->checkpoint.keep, &l->err);
+    atomic_store(&l->done, 1);
+    hp_transport_wake(s->transport);
+    return NULL;
+}
+
+/* The checkpoint is written, or failed for good. */
+static void cut_over(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    l->active = false;
+    double minutes = s->options->config->checkpoint.every_minutes;
+    if (minutes > 0) l->checkpoint_due = hp_clock() + 60 * minutes;
+    if (l->failed) {
+        hp_log(s->options->log, HP_LOG_ERROR, "checkpoint at step %" PRId64 " not written: %s",
+               l->step, l->err.text);
+        hp_checkpoint_discard(s->options->run, l->step);
+    } else {
+        hp_log(s->options->log, HP_LOG_INFO, "checkpoint at step %" PRId64 " written (%.1f s)",
+               l->step, hp_clock() - l->cut_began);
+    }
+    if (l->last) {
+        l->last_written = true;
+        if (l->failed && s->verdict == HP_OK) {
+            s->verdict = l->err.status;
+            s->why = l->err;
+        }
+    } else if (l->want_last >= 0) {
+        announce(s, l->want_last, true);
+    }
+}
+
+void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut) {
+    ps_lead_t *l = s->lead;
+    if (cut->status == HP_OK) {
+        l->record[server] = cut->record;
+    } else {
+        l->failed = true;
+        l->err = cut->err;
+    }
+    if (--l->shards_missing > 0) return;
+    atomic_store(&l->done, 0);
+    if (!l->failed) {
+        l->committing = pthread_create(&l->thread, NULL, commit, s) == 0;
+        if (l->committing) return;
+        l->failed = true;
+        hp_fail(&l->err, HP_MEMORY, "no thread to write the manifest");
+    }
+    cut_over(s);
+}
+
+static void commit_progress(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    if (!l->committing || atomic_load(&l->done) == 0) return;
+    pthread_join(l->thread, NULL);
+    l->committing = false;
+    l->failed = l->status != HP_OK;
+    cut_over(s);
+}
+
+static int64_t reached(const ps_server_t *s) {
+    return s->sync ? ps_order_step(s) : s->step_base + (int64_t)ps_units_retired(s->lead->units);
+}
+
+/* By steps: in `sync` when E - 1 was made, else when E is reached. */
+static void checkpoint_by_steps(ps_server_t *s, int64_t step) {
+    ps_lead_t *l = s->lead;
+    int64_t every = s->options->config->checkpoint.every_steps;
+    if (every == 0 || step % every != 0 || step >= s->steps || l->phase != RUNNING) return;
+    if (l->active)
+        hp_log(s->options->log, HP_LOG_WARN,
+               "no checkpoint at step %" PRId64 ": that of step %" PRId64 " is still being written",
+               step, l->step);
+    else
+        announce(s, step, false);
+}
+
+void ps_lead_stepped(ps_server_t *s) {
+    if (s->sync) checkpoint_by_steps(s, ps_order_step(s) + 1);
+}
+
+static void checkpoint_by_minutes(ps_server_t *s, double now) {
+    ps_lead_t *l = s->lead;
+    if (l->checkpoint_due < 0 || now < l->checkpoint_due || l->active || l->phase != RUNNING)
+        return;
+    int64_t step = reached(s) + (s->sync ? 1 : 0);
+    l->checkpoint_due = now + 60 * s->options->config->checkpoint.every_minutes;
+    if (step < s->steps && step > s->step_base) announce(s, step, false);
+}
+
+/* ---- the end ---- */
+
+/* The last checkpoint, after the one that is under way. */
+static void announce_last(ps_server_t *s, int64_t step) {
+    ps_lead_t *l = s->lead;
+    l->want_last = step;
+    if (s->sync && step > ps_order_step(s)) s->gate = step;
+    if (!l->active || (s->cut.wanted && l->step == step)) announce(s, step, true);
+}
+
+void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why) {
+    ps_lead_t *l = s->lead;
+    if (l->phase != RUNNING) return;
+    if (verdict != HP_OK && s->verdict == HP_OK) s->verdict = hp_fail(&s->why, verdict, "%s", why);
+    hp_log(s->options->log, verdict == HP_OK ? HP_LOG_INFO : HP_LOG_ERROR,
+           "stopping after step %" PRId64 ": %s", reached(s), why);
+    hp_message_t revoke = {.kind = HP_MSG_REVOKE};
+    l->phase = DRAINING;
+    l->stopped = true;
+    if (s->sync) {
+        int64_t step = ps_order_step(s) + 1;
+        if (step > s->steps) step = s->steps;
+        revoke.unit = unit_of_step(s, step);
+        ps_units_limit(l->units, revoke.unit);
+        if (step < s->steps) announce_last(s, step);
+    } else {
+        ps_units_close(l->units);
+    }
+    to_workers(s, &revoke, NULL, 0);
+}
+
+/* Every unit that is to be done is in. */
+static void drained(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
+    l->phase = CLOSING;
+    to_workers(s, &last, NULL, 0);
+    if (l->want_last >= 0) return;
+    if (reached(s) > s->step_base || s->options->resume == NULL)
+        announce_last(s, reached(s));
+    else
+        l->last_written = true; /* nothing was done since the checkpoint it began with */
+}
+
+static void end(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
+    size_t length = s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024);
+    l->phase = ENDED;
+    l->end_limit = hp_clock() + 30;
+    s->over = true;
+    for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, s->why.text, length);
+    if (s->verdict != HP_OK) to_workers(s, &m, s->why.text, length);
+}
+
+/* ---- who is here ---- */
+
+void ps_lead_worker_here(ps_server_t *s, int worker, int room) {
+    ps_units_room(s->lead->units, worker, room);
+    if (s->lead->phase < CLOSING) return;
+    const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
+    ps_send(s, ps_worker_rank(s, worker), &last, NULL, 0);
+}
+
+static int count_workers(const ps_server_t *s, ps_presence_t presence) {
+    int n = 0;
+    for (int i = 0; i < s->workers; i++) n += s->worker[i].presence == presence;
+    return n;
+}
+
+void ps_lead_worker_gone(ps_server_t *s, int worker) {
+    ps_lead_t *l = s->lead;
+    int held = ps_units_held(l->units, worker);
+    ps_units_room(l->units, worker, 0);
+    if (l->phase >= CLOSING) return;
+    hp_log(s->options->log, HP_LOG_WARN, "worker %d left early; %d units go to others", worker,
+           held);
+    if (count_workers(s, PS_PRESENT) + count_workers(s, PS_EXPECTED) > 0) return;
+    ps_server_fail(s, HP_PEER, "no worker is left");
+}
+
+static void look_for_missing(ps_server_t *s, double now) {
+    ps_lead_t *l = s->lead;
+    int missing = s->servers - l->servers_here + count_workers(s, PS_EXPECTED);
+    if (missing == 0 || now < l->warn_due) return;
+    char names[256] = "";
+    size_t n = 0;
+    for (int rank = 0; rank < s->servers + s->workers && n < 200; rank++) {
+        bool server = rank < s->servers;
+        if (server ? l->here[rank] : s->worker[rank - s->servers].presence != PS_EXPECTED) continue;
+        n += (size_t)snprintf(names + n, sizeof names - n, " rank %d (%s) on %s,", rank,
+                              server ? "server" : "worker",
+                              hp_transport_peer_host(s->transport, rank));
+    }
+    names[n > 0 ? n - 1 : 0] = '\0';
+    l->warn_due = now + WARN_S;
+    if (now < s->began + HP_START_SECONDS) {
+        hp_log(s->options->log, HP_LOG_WARN, "waiting for%s", names);
+        return;
+    }
+    if (l->servers_here < s->servers || count_workers(s, PS_PRESENT) == 0) {
+        ps_server_fail(s, HP_PEER, "after %d s still missing:%s", HP_START_SECONDS, names);
+        return;
+    }
+    hp_log(s->options->log, HP_LOG_WARN, "going on without%s", names);
+    for (int i = 0; i < s->workers; i++)
+        if (s->worker[i].presence == PS_EXPECTED) {
+            s->worker[i].presence = PS_GONE;
+            ps_units_room(l->units, i, 0);
+        }
+}
+
+/* ---- units ---- */
+
+static void hand_out(ps_server_t *s) {
+    int worker;
+    uint64_t unit;
+    while (ps_units_take(s->lead->units, &worker, &unit)) {
+        hp_message_t m = {.kind = HP_MSG_UNIT, .unit = unit};
+        if (s->sync) m.step = s->step_base + (int64_t)((unit - s->unit_base) / (uint64_t)s->shards);
+        ps_send(s, ps_worker_rank(s, worker), &m, NULL, 0);
+    }
+}
+
+static void retired(ps_server_t *s, int worker, uint64_t unit) {
+    ps_units_t *units = s->lead->units;
+    if (unit >= s->unit_limit) {
+        ps_units_return(units, worker, unit);
+    } else if (ps_units_retire(units, worker, unit) && !s->sync) {
+        checkpoint_by_steps(s, reached(s));
+    }
+}
+
+/* ---- messages and time ---- */
+
+static void shard_reported(ps_server_t *s, int from, const hp_message_t *m, const void *payload) {
+    ps_lead_t *l = s->lead;
+    ps_cut_t cut = {.status = HP_OK};
+    if (!l->active || m->step != l->step || from >= s->servers) return;
+    if ((m->flags & HP_MSG_FAILED) != 0)
+        cut.status = hp_fail(&cut.err, HP_IO, "server %d: %.*s", from, (int)m->length,
+                             (const char *)payload);
+    else if (m->length == sizeof cut.record)
+        memcpy(&cut.record, payload, sizeof cut.record);
+    else
+        cut.status = hp_fail(&cut.err, HP_PEER, "server %d sends no record", from);
+    ps_lead_shard(s, from, &cut);
+}
+
+void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *payload) {
+    ps_lead_t *l = s->lead;
+    int worker = from - s->servers;
+    switch (m->kind) {
+    case HP_MSG_HELLO:
+        if (!l->here[from]) l->servers_here++;
+        l->here[from] = true;
+        break;
+    case HP_MSG_RETIRE:
+        retired(s, worker, m->unit);
+        break;
+    case HP_MSG_RETURN:
+        ps_units_return(l->units, worker, m->unit);
+        break;
+    case HP_MSG_STOP:
+        ps_lead_stop(s, HP_OK, "a worker asks for it");
+        break;
+    case HP_MSG_CUT_ACK:
+        if (!l->active || m->step != l->step || ((m->flags & HP_MSG_LAST) != 0) != l->last) break;
+        if (--l->acks_missing == 0) s->gate = -1;
+        break;
+    case HP_MSG_SHARD:
+        shard_reported(s, from, m, payload);
+        break;
+    case HP_MSG_FAIL:
+        ps_server_fail(s, m->count > HP_OK && m->count < HP_STATUS_COUNT ? m->count : HP_PEER,
+                       "server %d on %s: %.*s", from, hp_transport_peer_host(s->transport, from),
+                       (int)m->length, (const char *)payload);
+        break;
+    case HP_MSG_FAREWELL:
+        l->farewells++;
+        break;
+    default:
+        break;
+    }
+}
+
+static void look_for_stop(ps_server_t *s, double now) {
+    ps_lead_t *l = s->lead;
+    char path[HP_RUN_PATH];
+    double minutes = s->options->config->run.max_minutes;
+    if (l->phase != RUNNING) return;
+    if (s->options->stop != NULL && atomic_load(s->options->stop) != 0)
+        ps_lead_stop(s, HP_OK, "a signal");
+    else if (minutes > 0 && now > s->began + 60 * minutes)
+        ps_lead_stop(s, HP_OK, "run.max_minutes are over");
+    if (now < l->stop_look) return;
+    l->stop_look = now + STOP_LOOK_S;
+    if (hp_run_path(s->options->run, "stop", path, NULL) == HP_OK && unlink(path) == 0)
+        ps_lead_stop(s, HP_OK, "hanps stop");
+}
+
+void ps_lead_progress(ps_server_t *s, double now) {
+    ps_lead_t *l = s->lead;
+    if (l->phase == ENDED) {
+        int present = count_workers(s, PS_PRESENT);
+        s->abandoned = now > l->end_limit;
+        if ((present == 0 && l->farewells == s->servers - 1) || s->abandoned) s->leaving = true;
+        return;
+    }
+    commit_progress(s);
+    if (s->failed) {
+        end(s);
+        return;
+    }
+    look_for_missing(s, now);
+    look_for_stop(s, now);
+    checkpoint_by_minutes(s, now);
+    hand_out(s);
+    bool stopped = l->phase == DRAINING && !s->sync && ps_units_leased(l->units) == 0;
+    if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
+    if (l->phase == CLOSING && l->last_written) end(s);
+}
+
+void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome) {
+    const ps_lead_t *l = s->lead;
+    outcome->step = reached(s);
+    outcome->units = ps_units_retired(l->units);
+    outcome->units_repeated = l->repeated_base + ps_units_repeated(l->units);
+    outcome->stopped = l->stopped && outcome->step < s->steps;
+}

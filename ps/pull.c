@@ -1,0 +1,76 @@
+/* Weights on their way out: a pull is answered chunk by chunk, in the order in which forward needs
+ * them, as soon as a chunk has the version asked for, straight from the published buffers. */
+#include "ps/internal.h"
+
+#include <inttypes.h>
+
+enum { WINDOW = 16 << 20 }; /* bytes on the way to one worker: bounds the old versions it holds */
+
+typedef struct {
+    ps_server_t *server;
+    int worker;
+    int64_t bytes;
+    ps_buffer_t *buffer;
+} ps_send_t;
+
+static void send_done(void *context, const hp_completion_t *completion) {
+    ps_send_t *send = context;
+    ps_server_t *s = send->server;
+    ps_worker_t *w = &s->worker[send->worker];
+    (void)completion; /* a worker that is gone is noticed otherwise */
+    w->sends--;
+    w->sending -= send->bytes;
+    s->sent += (uint64_t)send->bytes;
+    ps_shard_give(s->shard, send->buffer);
+    hp_pool_give(&s->sends, send);
+}
+
+void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m) {
+    ps_worker_t *w = &s->worker[worker];
+    w->pulling = true;
+    w->pull = m->count;
+    w->next = 0;
+    w->exact = (m->flags & HP_MSG_EXACT) != 0;
+    w->sequence = m->step - s->step_base;
+    w->oldest = INT64_MAX;
+}
+
+/* Sends the next chunk; false: not yet. */
+static bool send_next(ps_server_t *s, int worker) {
+    ps_worker_t *w = &s->worker[worker];
+    void *p = NULL;
+    hp_error_t err;
+    int64_t bytes = hp_chunk_floats(ps_shard_chunk(s->shard, w->next)) * (int64_t)sizeof(float);
+    int64_t sequence = ps_shard_sequence(s->shard, w->next);
+    if (w->exact ? sequence != w->sequence /* newer: its unit is void, it will be told */
+                 : w->unapplied > 0 || sequence < w->last_sequence)
+        return false;
+    if (w->sends > 1 && w->sending + bytes > WINDOW) return false;
+    if (hp_pool_take(&s->sends, &p, &err) != HP_OK) {
+        ps_server_fail(s, err.status, "%s", err.text);
+        return false;
+    }
+    ps_send_t *send = p;
+    *send = (ps_send_t){s, worker, bytes, ps_shard_take(s->shard, w->next)};
+    if (hp_transport_send(s->transport, ps_worker_rank(s, worker),
+                          hp_tag_pull(w->pull, ps_shard_number(s->shard, w->next)),
+                          send->buffer->data, (size_t)bytes, send_done, send, &err) != HP_OK) {
+        ps_server_fail(s, err.status, "%s", err.text);
+        return false;
+    }
+    w->sends++;
+    w->sending += bytes;
+    if (sequence < w->oldest) w->oldest = sequence;
+    w->next++;
+    return true;
+}
+
+void ps_pull_progress(ps_server_t *s) {
+    for (int i = 0; i < s->workers; i++) {
+        ps_worker_t *w = &s->worker[i];
+        while (w->pulling && send_next(s, i))
+            if (w->next == s->chunks) w->pulling = false;
+    }
+}
+
+void ps_pull_drop_worker(ps_server_t *s, int worker) { s->worker[worker].pulling = false; }

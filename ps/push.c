@@ -1,0 +1,233 @@
+/* Gradients on their way in: slots are granted, filled by receives that were posted first, and
+ * handed on when the push is whole and committed. */
+#include "common/memory.h"
+#include "ps/internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static hp_status_t create_slot(ps_server_t *s, int number, hp_error_t *err) {
+    ps_slot_t *slot = &s->slot[number];
+    void *part = NULL, *in = NULL, *memory = NULL;
+    *slot = (ps_slot_t){.server = s, .number = number};
+    HP_TRY(hp_allocate(&part, (size_t)s->chunks, sizeof *slot->part, "slot", err));
+    slot->part = part;
+    HP_TRY(hp_allocate(&in, (size_t)s->chunks, sizeof *slot->in, "slot", err));
+    slot->in = in;
+    for (int i = 0; i < s->chunks; i++) {
+        const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
+        slot->in[i] = (ps_part_t){.slot = slot, .chunk = i};
+        HP_TRY(hp_allocate(&memory, (size_t)hp_chunk_push_words(c, c->rows), sizeof(float), "slot",
+                           err));
+        slot->part[i] = memory;
+    }
+    return HP_OK;
+}
+
+hp_status_t ps_push_create(ps_server_t *s, hp_error_t *err) {
+    void *p = NULL;
+    s->slots = s->options->config->cluster.slots;
+    HP_TRY(hp_allocate(&p, (size_t)s->slots, sizeof *s->slot, "slots", err));
+    s->slot = p;
+    for (int i = 0; i < s->slots; i++) HP_TRY(create_slot(s, i, err));
+    return HP_OK;
+}
+
+void ps_push_destroy(ps_server_t *s) {
+    for (int i = 0; s->slot != NULL && i < s->slots; i++) {
+        for (int k = 0; s->slot[i].part != NULL && k < s->chunks; k++) hp_free(s->slot[i].part[k]);
+        hp_free(s->slot[i].part);
+        hp_free(s->slot[i].in);
+    }
+    hp_free(s->slot);
+}
+
+static void acknowledge(ps_server_t *s, int worker, uint64_t unit, int64_t staleness) {
+    const hp_message_t ack = {
+        .kind = HP_MSG_ACK, .unit = unit, .step = ps_order_step(s), .count = (uint32_t)staleness};
+    ps_send(s, ps_worker_rank(s, worker), &ack, NULL, 0);
+}
+
+/* Bytes and row numbers of a sparse chunk are as they must be. */
+static bool rows_are_right(const hp_chunk_t *c, const void *data, size_t bytes) {
+    const int32_t *head = data;
+    if (bytes < HP_ROWS_HEAD * sizeof(int32_t) || head[0] < 0 || head[0] > c->rows) return false;
+    if (bytes != (size_t)hp_chunk_push_words(c, head[0]) * sizeof(float)) return false;
+    for (int32_t k = 0; k < head[0]; k++) {
+        int32_t row = head[HP_ROWS_HEAD + k];
+        if (row < 0 || row >= c->rows || (k > 0 && row <= head[HP_ROWS_HEAD + k - 1])) return false;
+    }
+    return true;
+}
+
+static void maybe_ready(ps_slot_t *slot) {
+    if (slot->state != PS_SLOT_FILLING || !slot->committed || slot->pending > 0) return;
+    slot->state = PS_SLOT_READY;
+    ps_order_ready(slot->server, slot);
+}
+
+static void part_arrived(void *context, const hp_completion_t *completion) {
+    ps_part_t *part = context;
+    ps_slot_t *slot = part->slot;
+    ps_server_t *s = slot->server;
+    const hp_chunk_t *c = ps_shard_chunk(s->shard, part->chunk);
+    part->pending = false;
+    slot->pending--;
+    s->received += completion->bytes;
+    if (slot->state == PS_SLOT_EMPTYING) {
+        if (slot->pending == 0) {
+            slot->state = PS_SLOT_FREE;
+            ps_push_grant(s);
+        }
+        return;
+    }
+    bool right = completion->status == HP_OK;
+    if (right && c->rows == 0)
+        right = completion->bytes == (size_t)hp_chunk_floats(c) * sizeof(float);
+    else if (right)
+        right = rows_are_right(c, slot->part[part->chunk], completion->bytes);
+    if (!right) slot->malformed = true;
+    maybe_ready(slot);
+}
+
+/* Post the receives, then tell the worker to send. */
+static void grant(ps_server_t *s, ps_slot_t *slot, int worker) {
+    ps_worker_t *w = &s->worker[worker];
+    hp_error_t err;
+    w->offers = false;
+    slot->state = PS_SLOT_FILLING;
+    slot->worker = worker;
+    slot->unit = w->offer;
+    slot->committed = slot->malformed = false;
+    for (int i = 0; i < s->chunks; i++) {
+        const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
+        ps_part_t *part = &slot->in[i];
+        size_t capacity = (size_t)hp_chunk_push_words(c, c->rows) * sizeof(float);
+        if (hp_transport_receive(s->transport, ps_worker_rank(s, worker),
+                                 hp_tag_push((unsigned)slot->number, ps_shard_number(s->shard, i)),
+                                 slot->part[i], capacity, part_arrived, part, &part->request,
+                                 &err) != HP_OK) {
+            ps_server_fail(s, err.status, "%s", err.text);
+            return;
+        }
+        part->pending = true;
+        slot->pending++;
+    }
+    const hp_message_t m = {
+        .kind = HP_MSG_GRANT, .unit = slot->unit, .count = (uint32_t)slot->number};
+    ps_send(s, ps_worker_rank(s, worker), &m, NULL, 0);
+}
+
+/* The offer to serve next: in `sync` the lowest unit, else the oldest offer. */
+static int next_offer(const ps_server_t *s) {
+    int best = -1;
+    for (int i = 0; i < s->workers; i++) {
+        const ps_worker_t *w = &s->worker[i], *b = &s->worker[best < 0 ? 0 : best];
+        if (!w->offers) continue;
+        bool before = s->sync ? w->offer < b->offer : w->offer_order < b->offer_order;
+        if (best < 0 || before) best = i;
+    }
+    return best;
+}
+
+/* In `sync` the last free slot is kept for the next unit in order, unless that has one: all others
+ * wait for it. */
+void ps_push_grant(ps_server_t *s) {
+    for (int worker; !s->leaving && (worker = next_offer(s)) >= 0;) {
+        int free = 0;
+        bool next_in = false;
+        ps_slot_t *slot = NULL;
+        for (int i = 0; i < s->slots; i++) {
+            ps_slot_t *k = &s->slot[i];
+            bool used = k->state == PS_SLOT_FILLING || k->state == PS_SLOT_READY;
+            if (used && k->unit == s->fold_next) next_in = true;
+            if (k->state != PS_SLOT_FREE) continue;
+            if (slot == NULL) slot = k;
+            free++;
+        }
+        bool kept = s->sync && free == 1 && !next_in && s->worker[worker].offer != s->fold_next;
+        if (free == 0 || kept) return;
+        grant(s, slot, worker);
+    }
+}
+
+void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m) {
+    ps_worker_t *w = &s->worker[worker];
+    if (!ps_order_wants(s, m->unit)) {
+        acknowledge(s, worker, m->unit, 0);
+        return;
+    }
+    if (w->offers) {
+        ps_server_fail(s, HP_PEER,
+                       "worker %d offers unit %" PRIu64 " before %" PRIu64 " is granted", worker,
+                       m->unit, w->offer);
+        return;
+    }
+    w->offers = true;
+    w->offer = m->unit;
+    w->offer_order = s->offers++;
+    ps_push_grant(s);
+}
+
+static ps_slot_t *filling(ps_server_t *s, int worker, uint64_t unit) {
+    for (int i = 0; i < s->slots; i++) {
+        ps_slot_t *slot = &s->slot[i];
+        if (slot->state == PS_SLOT_FILLING && slot->worker == worker && slot->unit == unit)
+            return slot;
+    }
+    return NULL;
+}
+
+void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m) {
+    ps_slot_t *slot = filling(s, worker, m->unit);
+    if (slot == NULL || slot->committed) {
+        ps_server_fail(s, HP_PEER, "worker %d commits unit %" PRIu64 ", which has no slot", worker,
+                       m->unit);
+        return;
+    }
+    slot->committed = true;
+    slot->examples = m->value;
+    slot->squared_norm = m->real;
+    slot->nonfinite = (m->flags & HP_MSG_NONFINITE) != 0;
+    slot->oldest = s->worker[worker].oldest;
+    s->worker[worker].unapplied++;
+    maybe_ready(slot);
+}
+
+static void empty(ps_server_t *s, ps_slot_t *slot) {
+    slot->state = PS_SLOT_EMPTYING;
+    if (slot->pending == 0) slot->state = PS_SLOT_FREE;
+    for (int i = 0; i < s->chunks; i++)
+        if (slot->in[i].pending) hp_transport_cancel(s->transport, slot->in[i].request);
+}
+
+void ps_push_abort(ps_server_t *s, int worker, uint64_t unit) {
+    ps_worker_t *w = &s->worker[worker];
+    ps_slot_t *slot = filling(s, worker, unit);
+    if (w->offers && w->offer == unit) w->offers = false;
+    if (slot != NULL && !slot->committed) empty(s, slot);
+    ps_push_grant(s);
+}
+
+void ps_push_drop_worker(ps_server_t *s, int worker) {
+    s->worker[worker].offers = false;
+    for (int i = 0; i < s->slots; i++) {
+        ps_slot_t *slot = &s->slot[i];
+        if (slot->worker == worker && slot->state == PS_SLOT_FILLING && !slot->committed)
+            empty(s, slot);
+    }
+    ps_push_grant(s);
+}
+
+void ps_push_done(ps_server_t *s, ps_slot_t *slot) {
+    slot->state = PS_SLOT_FREE;
+    if (s->worker[slot->worker].presence == PS_PRESENT)
+        acknowledge(s, slot->worker, slot->unit, slot->staleness);
+    ps_push_grant(s);
+}
+
+bool ps_push_pending(const ps_server_t *s) {
+    for (int i = 0; i < s->slots; i++)
+        if (s->slot[i].state != PS_SLOT_FREE) return true;
+    return false;
+}

@@ -1,0 +1,421 @@
+#include "ps/server.h"
+
+#include "common/clock.h"
+#include "common/memory.h"
+#include "common/run_folder.h"
+#include "ps/internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_S     1.0  /* between lines of the server's log */
+#define GOODBYE_S 30.0 /* how long the end waits for ranks that do not say goodbye */
+
+enum { WAIT_US = 50000 };
+
+void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) {
+    if (s->failed) return;
+    s->failed = true;
+    va_list args;
+    va_start(args, fmt);
+    s->why.status = s->verdict = status;
+    vsnprintf(s->why.text, sizeof s->why.text, fmt, args);
+    va_end(args);
+    if (s->lead != NULL) return; /* ps_lead_progress tells everybody */
+    const hp_message_t m = {.kind = HP_MSG_FAIL, .count = (uint32_t)status};
+    ps_send(s, 0, &m, s->why.text, strnlen(s->why.text, 1024));
+}
+
+void ps_send(ps_server_t *s, int to, const hp_message_t *m, const void *payload, size_t length) {
+    hp_error_t err;
+    if (hp_mailbox_send(s->mailbox, to, m, payload, length, &err) != HP_OK && !s->failed)
+        ps_server_fail(s, err.status, "%s", err.text);
+}
+
+/* ---- messages ---- */
+
+static void hello(ps_server_t *s, int worker, const hp_message_t *m) {
+    ps_worker_t *w = &s->worker[worker];
+    hp_message_t reply = {
+        .kind = HP_MSG_WELCOME, .step = ps_order_step(s), .count = (uint32_t)s->shards};
+    if (m->value != s->digest || m->count < 1 || m->count > 1024) {
+        const char *why = "its model or its cluster.consistency differs from the servers'";
+        reply.kind = HP_MSG_REFUSED;
+        ps_send(s, ps_worker_rank(s, worker), &reply, why, strlen(why));
+        ps_server_fail(s, HP_PEER, "worker %d: %s", worker, why);
+        return;
+    }
+    w->presence = PS_PRESENT;
+    w->incarnation = m->incarnation;
+    ps_send(s, ps_worker_rank(s, worker), &reply, NULL, 0);
+    if (s->lead != NULL) ps_lead_worker_here(s, worker, (int)m->count);
+}
+
+static void goodbye(ps_server_t *s, int worker) {
+    ps_worker_t *w = &s->worker[worker];
+    w->presence = PS_GONE;
+    w->owes_farewell = true;
+    ps_push_drop_worker(s, worker);
+    ps_pull_drop_worker(s, worker);
+    if (s->lead != NULL) ps_lead_worker_gone(s, worker);
+}
+
+static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const void *payload) {
+    switch (m->kind) {
+    case HP_MSG_OFFER:
+        ps_push_offer(s, worker, m);
+        break;
+    case HP_MSG_COMMIT:
+        ps_push_commit(s, worker, m);
+        break;
+    case HP_MSG_ABORT:
+        ps_push_abort(s, worker, m->unit);
+        break;
+    case HP_MSG_PULL:
+        ps_pull_begin(s, worker, m);
+        break;
+    case HP_MSG_GOODBYE:
+        goodbye(s, worker);
+        break;
+    default:
+        ps_lead_mail(s, ps_worker_rank(s, worker), m, payload);
+        break;
+    }
+}
+
+static void ended(ps_server_t *s, const hp_message_t *m, const void *payload) {
+    s->over = true;
+    if (m->count == HP_OK || s->verdict != HP_OK) return;
+    s->verdict = m->count < HP_STATUS_COUNT ? m->count : HP_PEER;
+    hp_fail(&s->why, s->verdict, "%.*s", (int)m->length, (const char *)payload);
+}
+
+/* May a rank of this kind send this to this server? */
+static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
+    bool lead = s->lead != NULL;
+    switch (m->kind) {
+    case HP_MSG_HELLO:
+        return from >= s->servers || lead;
+    case HP_MSG_NORMS:
+        return from < s->servers;
+    case HP_MSG_CUT:
+    case HP_MSG_END:
+        return from == 0;
+    case HP_MSG_CUT_ACK:
+    case HP_MSG_SHARD:
+    case HP_MSG_FAIL:
+    case HP_MSG_FAREWELL:
+        return from < s->servers && lead;
+    case HP_MSG_RETURN:
+    case HP_MSG_RETIRE:
+    case HP_MSG_STOP:
+        return from >= s->servers && lead && s->worker[from - s->servers].presence == PS_PRESENT;
+    case HP_MSG_OFFER:
+    case HP_MSG_COMMIT:
+    case HP_MSG_ABORT:
+    case HP_MSG_PULL:
+    case HP_MSG_DRAIN:
+    case HP_MSG_GOODBYE:
+        return from >= s->servers && s->worker[from - s->servers].presence == PS_PRESENT;
+    default:
+        return false;
+    }
+}
+
+static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
+    ps_server_t *s = context;
+    if (!expected(s, from, m)) {
+        hp_log(s->options->log, HP_LOG_WARN, "dropped %s from rank %d", hp_message_name(m->kind),
+               from);
+        return;
+    }
+    if (from >= s->servers) {
+        if (m->kind == HP_MSG_HELLO)
+            hello(s, from - s->servers, m);
+        else
+            worker_mail(s, from - s->servers, m, payload);
+        return;
+    }
+    switch (m->kind) {
+    case HP_MSG_NORMS:
+        ps_order_norms(s, from, m, payload);
+        break;
+    case HP_MSG_END:
+        ended(s, m, payload);
+        break;
+    case HP_MSG_CUT: {
+        ps_cut_begin(s, m->step, (m->flags & HP_MSG_LAST) != 0);
+        const hp_message_t ack = {.kind = HP_MSG_CUT_ACK, .flags = m->flags, .step = m->step};
+        ps_send(s, 0, &ack, NULL, 0);
+        break;
+    }
+    default:
+        ps_lead_mail(s, from, m, payload);
+        break;
+    }
+}
+
+static void bad_mail(void *context, int from, const char *text) {
+    ps_server_t *s = context;
+    hp_log(s->options->log, HP_LOG_WARN, "dropped from rank %d: %s", from, text);
+}
+
+/* ---- life ---- */
+
+/* Steps of the whole run. */
+static int64_t run_steps(const ps_server_t *s) {
+    const hp_config_t *c = s->options->config;
+    if (c->run.steps > 0) return c->run.steps;
+    double examples = c->run.epochs * (double)s->options->epoch_examples;
+    return (int64_t)ceil(examples / ((double)c->data.batch_size * s->shards));
+}
+
+static hp_status_t check(const ps_server_options_t *o, hp_error_t *err) {
+    const hp_config_t *c = o->config;
+    if (o->workers < 1)
+        return hp_fail(err, HP_INPUT, "%d servers of %d ranks leave no worker", o->servers,
+                       o->servers + o->workers);
+    if (o->servers + o->workers > hp_transport_size(o->transport))
+        return hp_fail(err, HP_INPUT, "%d servers and %d workers on %d ranks", o->servers,
+                       o->workers, hp_transport_size(o->transport));
+    if (c->cluster.wire != HP_FP32)
+        return hp_fail(err, HP_INPUT, "cluster.wire: this build has fp32 only");
+    if (c->cluster.slots < 1 || c->cluster.slots > 255)
+        return hp_fail(err, HP_INPUT, "cluster.slots: %d is not within 1 to 255", c->cluster.slots);
+    return HP_OK;
+}
+
+/* From initial weights, or from a checkpoint. */
+static hp_status_t begin_state(ps_server_t *s, hp_error_t *err) {
+    const ps_server_options_t *o = s->options;
+    hp_position_t position = {0};
+    hp_checkpoint_t *checkpoint = NULL;
+    char note[HP_CHECKPOINT_NOTE] = "";
+    hp_status_t st = HP_OK;
+    if (o->resume == NULL) {
+        ps_shard_initialise(s->shard, (uint64_t)o->config->run.seed);
+    } else {
+        HP_TRY(hp_checkpoint_open(o->run, o->resume, &checkpoint, note, err));
+        position = *hp_checkpoint_position(checkpoint);
+        st = hp_params_same(o->params, hp_checkpoint_params(checkpoint), err);
+        if (st == HP_OK) st = ps_shard_load(s->shard, checkpoint, err);
+    }
+    if (note[0] != '\0' && s->rank == 0) hp_log(o->log, HP_LOG_WARN, "%s", note);
+    if (st == HP_OK && s->sync && position.outstanding > 0)
+        st = hp_fail(err, HP_INPUT,
+                     "cluster.consistency: sync cannot go on from a checkpoint with %d units "
+                     "outstanding; finish it in async",
+                     position.outstanding);
+    if (st == HP_OK) {
+        int shards =
+            o->config->cluster.sync_shards > 0 ? o->config->cluster.sync_shards : o->workers;
+        s->shards = !s->sync ? 1 : position.sync_shards > 0 ? position.sync_shards : shards;
+        s->step_base = position.step;
+        s->unit_base = s->fold_next = position.next_unit;
+        s->unit_limit = UINT64_MAX;
+        s->gate = -1;
+        s->steps = run_steps(s);
+        if (s->steps < 1) st = hp_fail(err, HP_INPUT, "run.steps and run.epochs give no step");
+    }
+    if (st == HP_OK && s->rank == 0) st = hp_checkpoint_clean(o->run, err);
+    if (st == HP_OK && s->rank == 0) st = ps_lead_create(s, &position, err);
+    hp_checkpoint_close(checkpoint);
+    return st;
+}
+
+static void open_log(ps_server_t *s) {
+    char name[64], path[HP_RUN_PATH];
+    hp_error_t err;
+    snprintf(name, sizeof name, "log/server-%04d.jsonl", s->rank);
+    if (hp_run_path(s->options->run, name, path, &err) == HP_OK &&
+        hp_metrics_open(path, &s->metrics, &err) == HP_OK)
+        return;
+    hp_log(s->options->log, HP_LOG_WARN, "no log of this server: %s", err.text);
+    s->metrics = NULL;
+}
+
+static hp_status_t create(ps_server_t *s, hp_error_t *err) {
+    const ps_server_options_t *o = s->options;
+    const hp_config_t *c = o->config;
+    const ps_adam_t adam = {c->optimizer.lr, c->optimizer.beta1, c->optimizer.beta2,
+                            c->optimizer.eps};
+    void *worker = NULL;
+    HP_TRY(hp_shard_plan_create(o->params, o->servers, &s->plan, err));
+    s->digest = hp_shard_plan_digest(o->params, &s->plan, (uint64_t)c->cluster.consistency);
+    HP_TRY(hp_allocate(&worker, (size_t)s->workers, sizeof *s->worker, "workers", err));
+    s->worker = worker;
+    HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.lazy, &s->shard, err));
+    s->chunks = ps_shard_chunks(s->shard);
+    HP_TRY(begin_state(s, err));
+    HP_TRY(ps_push_create(s, err));
+    HP_TRY(ps_order_create(s, err));
+    HP_TRY(ps_cut_create(s, err));
+    HP_TRY(ps_applier_start(s->shard, s->transport, s->slots + 8, &s->applier, err));
+    open_log(s);
+    return HP_OK;
+}
+
+/* It could not begin: the others are told, so that they do not wait. */
+static void tell_failure(ps_server_t *s, const hp_error_t *err) {
+    hp_message_t m = {.kind = s->rank == 0 ? HP_MSG_END : HP_MSG_FAIL,
+                      .count = (uint32_t)err->status};
+    size_t length = strnlen(err->text, 1024);
+    s->failed = true;
+    if (s->rank > 0) ps_send(s, 0, &m, err->text, length);
+    for (int i = 1; s->rank == 0 && i < s->servers + s->workers; i++)
+        ps_send(s, i, &m, err->text, length);
+    for (double limit = hp_clock() + 0.2; hp_clock() < limit;)
+        if (hp_transport_progress(s->transport) == 0) hp_transport_wait(s->transport, 10000, false);
+}
+
+/* Where messages are still under way (a rank that never said goodbye), their buffers must stay. */
+static void destroy(ps_server_t *s, bool clean) {
+    ps_applier_stop(s->applier);
+    ps_cut_destroy(s);
+    ps_lead_destroy(s);
+    hp_metrics_close(s->metrics);
+    if (!clean) return;
+    hp_mailbox_close(s->mailbox);
+    hp_pool_release(&s->sends);
+    ps_order_destroy(s);
+    ps_push_destroy(s);
+    ps_shard_destroy(s->shard);
+    hp_shard_plan_release(&s->plan);
+    hp_free(s->worker);
+}
+
+static void log_line(ps_server_t *s, double now, bool final) {
+    if (s->metrics == NULL || (now - s->logged < LOG_S && !final)) return;
+    if (s->made == s->logged_made && !final) return;
+    hp_error_t err;
+    hp_metrics_real(s->metrics, "time_s", now - s->began);
+    hp_metrics_int(s->metrics, "start", s->options->start);
+    hp_metrics_int(s->metrics, "updates", s->made);
+    hp_metrics_real(s->metrics, "updates_per_s",
+                    (double)(s->made - s->logged_made) / (now - s->logged));
+    hp_metrics_int(s->metrics, "received_bytes",
+                   (int64_t)(s->received + hp_mailbox_received_bytes(s->mailbox)));
+    hp_metrics_int(s->metrics, "sent_bytes",
+                   (int64_t)(s->sent + hp_mailbox_sent_bytes(s->mailbox)));
+    hp_metrics_real(s->metrics, "adam_s", ps_applier_seconds(s->applier));
+    hp_metrics_int(s->metrics, "queue", ps_applier_queue(s->applier));
+    hp_metrics_int(s->metrics, "refused", (int64_t)s->nonfinite);
+    if (hp_metrics_line(s->metrics, &err) != HP_OK)
+        hp_log(s->options->log, HP_LOG_WARN, "%s", err.text);
+    s->logged = now;
+    s->logged_made = s->made;
+}
+
+static bool busy_with(const ps_server_t *s, int worker) {
+    bool busy = s->worker[worker].sends > 0;
+    for (int k = 0; k < s->slots; k++)
+        busy = busy || (s->slot[k].worker == worker && s->slot[k].state != PS_SLOT_FREE);
+    return busy;
+}
+
+/* Workers that said goodbye, or gave up a pull, are answered when nothing of theirs is under way
+ * any more. True: nobody is owed a farewell. */
+static bool farewells(ps_server_t *s) {
+    bool all = true;
+    for (int i = 0; i < s->workers; i++) {
+        ps_worker_t *w = &s->worker[i];
+        if (w->owes_drained && w->sends == 0) {
+            const hp_message_t m = {.kind = HP_MSG_DRAINED, .count = w->pull};
+            ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
+            w->owes_drained = false;
+        }
+        if (w->owes_farewell && !busy_with(s, i)) {
+            const hp_message_t m = {.kind = HP_MSG_FAREWELL};
+            ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
+            w->owes_farewell = false;
+        }
+        all = all && !w->owes_farewell;
+    }
+    return all;
+}
+
+static bool all_gone(const ps_server_t *s) {
+    for (int i = 0; i < s->workers; i++)
+        if (s->worker[i].presence == PS_PRESENT) return false;
+    return true;
+}
+
+/* The event loop. True: every rank said goodbye. */
+static bool loop(ps_server_t *s) {
+    double over_since = -1, busy_since = s->began;
+    for (;;) {
+        int n = hp_transport_progress(s->transport);
+        ps_order_progress(s);
+        ps_cut_progress(s);
+        ps_pull_progress(s);
+        bool owes_none = farewells(s);
+        double now = hp_clock();
+        log_line(s, now, false);
+        if (s->lead != NULL) {
+            ps_lead_progress(s, now);
+        } else if (s->over) {
+            if (over_since < 0) over_since = now;
+            s->leaving = all_gone(s) || now > over_since + GOODBYE_S;
+        }
+        if (s->leaving && owes_none && !s->cut.holding) break;
+        if (n > 0) busy_since = now;
+        if (n == 0) hp_transport_wait(s->transport, WAIT_US, now - busy_since > 1);
+    }
+    return all_gone(s) && !s->abandoned;
+}
+
+static void say_hello(ps_server_t *s) {
+    const hp_message_t m = {.kind = HP_MSG_HELLO, .count = 1, .value = s->digest};
+    if (s->lead == NULL) ps_send(s, 0, &m, NULL, 0);
+}
+
+static void say_farewell(ps_server_t *s) {
+    const hp_message_t m = {.kind = HP_MSG_FAREWELL};
+    if (s->lead == NULL) ps_send(s, 0, &m, NULL, 0);
+}
+
+hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outcome,
+                          hp_error_t *err) {
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof(ps_server_t), "server", err));
+    ps_server_t *s = p;
+    *s = (ps_server_t){.options = options,
+                       .transport = options->transport,
+                       .rank = hp_transport_rank(options->transport),
+                       .servers = options->servers,
+                       .workers = options->workers,
+                       .sync = options->config->cluster.consistency == HP_SYNC,
+                       .began = hp_clock()};
+    s->logged = s->began;
+    hp_pool_init(&s->sends, 64, 64);
+    *outcome = (ps_outcome_t){0};
+    hp_error_t why = {HP_OK, ""};
+    hp_status_t st = check(options, &why);
+    if (st == HP_OK)
+        st = hp_mailbox_open(s->transport, 0, s->servers + s->workers, 1, mail, bad_mail, s,
+                             &s->mailbox, &why);
+    if (st == HP_OK) st = create(s, &why);
+    if (st != HP_OK) {
+        if (s->mailbox != NULL) tell_failure(s, &why);
+        if (err != NULL) *err = why;
+        destroy(s, true);
+        hp_free(s);
+        return st;
+    }
+    say_hello(s);
+    bool clean = loop(s);
+    say_farewell(s);
+    log_line(s, hp_clock(), true);
+    outcome->steps = s->steps;
+    outcome->step = s->sync ? ps_order_step(s) : s->step_base + s->made;
+    if (s->lead != NULL) ps_lead_outcome(s, outcome);
+    outcome->seconds = hp_clock() - s->began;
+    outcome->clean = clean;
+    if (s->verdict != HP_OK && err != NULL) *err = s->why;
+    st = s->verdict;
+    destroy(s, clean);
+    if (clean) hp_free(s);
+    return st;
+}
