@@ -18,8 +18,8 @@ typedef struct wk_client wk_client_t;
 /* A unit of work: batch `unit` of the run. */
 typedef struct {
     uint64_t unit;
-    int64_t step;     /* `sync`: the step it belongs to, which fixes the weights' version */
-    bool last;        /* no work is left: the run is over, or it is being stopped */
+    int64_t step; /* `sync`: the step it belongs to, which fixes the weights' version */
+    bool last;    /* no work is left: the run is over, or it is being stopped */
 } wk_unit_t;
 
 /* Counted since the last wk_client_take_stats. */
@@ -31,30 +31,31 @@ typedef struct {
 } wk_client_stats_t;
 
 /* Not collective, but the servers must be there or come up: waits for them up to a limit. `params`,
- * and the configuration's cluster section, must be the servers'. Starts the communication thread. */
+ * and the configuration's cluster section, must be the servers'. Starts the communication thread.
+ */
 hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
-                           const hp_params_t *params, wk_client_t **client_p, hp_error_t *err)
-    HP_MUST_CHECK;
+                           const hp_params_t *params, wk_client_t **client_p,
+                           hp_error_t *err) HP_MUST_CHECK;
 
 /* Says goodbye to the servers, ends the thread. */
 hp_status_t wk_client_close(wk_client_t *client, hp_error_t *err);
 
-/* Thread safe. The unit that will come after those taken so far, without waiting for weights: what a prefetch
- * thread reads ahead. Blocks until one is known. Units are taken in this order. */
-hp_status_t wk_client_next_unit(wk_client_t *client, wk_unit_t *unit_p, hp_error_t *err)
-    HP_MUST_CHECK;
+/* Thread safe. The unit that will come after those taken so far, without waiting for weights: what
+ * a prefetch thread reads ahead. Blocks until one is known. Units are taken in this order. */
+hp_status_t wk_client_next_unit(wk_client_t *client, wk_unit_t *unit_p,
+                                hp_error_t *err) HP_MUST_CHECK;
 
-/* Begin a unit: starts pulling its weights, first-needed chunks first, and asks for the slots of its
- * push. *weights_p ([params->total] floats) is valid, and not overwritten, until wk_client_commit or
- * wk_client_abort returns. *grads_p is where the gradient goes. */
+/* Begin a unit: starts pulling its weights, first-needed chunks first, and asks for the slots of
+ * its push. *weights_p ([params->total] floats) is valid, and not overwritten, until
+ * wk_client_commit or wk_client_abort returns. *grads_p is where the gradient goes. */
 hp_status_t wk_client_begin(wk_client_t *client, const wk_unit_t *unit, const float **weights_p,
                             float **grads_p, hp_error_t *err) HP_MUST_CHECK;
 
 /* Block until the parameter (row of the table) has arrived. */
 hp_status_t wk_client_need(wk_client_t *client, int param, hp_error_t *err) HP_MUST_CHECK;
 
-/* The parameter's gradient is final: chunks that are complete begin to travel. Sparse rows are given
- * once, before the first `final` of the sparse parameter. */
+/* The parameter's gradient is final: chunks that are complete begin to travel. Sparse rows are
+ * given once, before the first `final` of the sparse parameter. */
 hp_status_t wk_client_sparse_rows(wk_client_t *client, int param, int rows, const int32_t *row,
                                   hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_client_final(wk_client_t *client, int param, hp_error_t *err) HP_MUST_CHECK;

@@ -1,0 +1,126 @@
+/* What the two halves of the client share: client.c, called by the compute thread, and
+ * client_link.c, the communication thread. */
+#ifndef WK_CLIENT_INTERNAL_H
+#define WK_CLIENT_INTERNAL_H
+
+#include "common/mailbox.h"
+#include "common/shard_plan.h"
+#include "worker/client.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { WK_RING = 256, WK_UNACKED = 256 };
+
+/* A unit that server 0 gave. */
+typedef struct {
+    uint64_t unit;
+    int64_t step;
+    bool voided;  /* taken back */
+    bool skipped; /* wk_client_next_unit never gave it out */
+} wk_held_t;
+
+/* A push that not all servers have acknowledged. */
+typedef struct {
+    uint64_t unit;
+    int acks;
+    bool committed;
+} wk_unacked_t;
+
+/* A server, as this worker sees it. */
+typedef struct {
+    bool welcomed, farewell;
+    /* the current unit's push */
+    bool offered, granted, unwanted, committed;
+    unsigned slot;
+    int next_ready; /* of client->ready */
+    /* the current pull */
+    bool pulled;            /* asked for */
+    bool draining, drained; /* told that it is not wanted; told that nothing of it will come */
+} wk_link_t;
+
+/* A receive or send of one chunk. */
+typedef struct {
+    wk_client_t *client;
+    int chunk;
+    hp_request_t *request;
+    bool pending;
+} wk_transfer_t;
+
+struct wk_client {
+    hp_transport_t *transport;
+    const hp_params_t *params;
+    hp_shard_plan_t plan;
+    int servers;
+    bool sync;
+    uint64_t digest;
+    int room;                      /* units held at once */
+    int *first_chunk, *last_chunk; /* [params->count] chunks a parameter lies in */
+    pthread_t thread;
+    atomic_bool stop_wanted;
+
+    pthread_mutex_t lock; /* everything below */
+    pthread_cond_t changed;
+
+    hp_mailbox_t *mailbox; /* the communication thread's */
+    wk_link_t *link;       /* [servers] */
+    bool stop_sent, goodbye, finished;
+    hp_status_t failed; /* every call returns it from then on */
+    hp_error_t why;
+
+    /* units: held[i % WK_RING], begun <= taken <= known */
+    wk_held_t held[WK_RING];
+    uint64_t begun, taken, known;
+    bool last; /* no more will come */
+
+    /* what the compute thread asks for; the communication thread resets it when done */
+    bool want_begin, want_commit, want_abort, want_close;
+    bool active;     /* a unit is begun */
+    bool voided;     /* it is not wanted any more */
+    bool committing; /* too late to take it back */
+    uint64_t unit;
+    int64_t step;
+    uint64_t examples;
+    double squared_norm;
+
+    /* push */
+    float *grads;            /* [params->total] */
+    float *rows;             /* sparse chunks as they travel */
+    int64_t *rows_offset;    /* [chunks] into rows */
+    int64_t *push_words;     /* [chunks] of the current push */
+    int32_t **sparse_row;    /* [params->count] NULL for dense ones */
+    int *sparse_count;       /* [params->count] -1: not told, all rows */
+    bool *is_final;          /* [params->count] */
+    int *chunk_waits;        /* [chunks] parameters that are not final */
+    double *chunk_norm;      /* [chunks] */
+    int *ready, ready_count; /* [chunks] in the order they became final */
+    wk_transfer_t *push;     /* [chunks] */
+    int pushes;              /* under way */
+    wk_unacked_t unacked[WK_UNACKED];
+    int unacked_count;
+
+    /* pull */
+    float *weights[2];
+    int current;      /* the buffer that compute reads */
+    bool pull_wanted; /* planned and not complete */
+    bool pull_used;   /* taken by a begun unit */
+    bool pull_void;   /* it will never be complete: give it up */
+    unsigned pull_number;
+    int pull_buffer, pull_left; /* chunks to come */
+    int64_t pull_step;
+    int64_t have_step;   /* `sync`: of the weights in `current`; -1: none */
+    int *param_waits;    /* [params->count] chunks to come */
+    wk_transfer_t *pull; /* [chunks] */
+    int pulls;           /* receives posted */
+
+    wk_client_stats_t stats;
+};
+
+/* Under the lock: note the failure and wake everybody. */
+void wk_client_fail(wk_client_t *c, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
+/* Under the lock: a pull of the weights of `step` into the other buffer. */
+void wk_client_plan_pull(wk_client_t *c, int64_t step);
+/* The communication thread. */
+void *wk_client_communicate(void *client);
+
+#endif

@@ -1,0 +1,403 @@
+/* The client's communication thread: does what the compute thread asked for and answers the
+ * servers. It naps when there is nothing to do. */
+#include "common/clock.h"
+#include "common/memory.h"
+#include "worker/client_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define GOODBYE_S 30.0 /* how long the end waits for servers that do not answer */
+
+enum { WAIT_US = 50000 };
+
+static void send_mail(wk_client_t *c, int to, const hp_message_t *m) {
+    hp_error_t err;
+    if (c->failed == HP_OK && hp_mailbox_send(c->mailbox, to, m, NULL, 0, &err) != HP_OK)
+        wk_client_fail(c, err.status, "%s", err.text);
+}
+
+/* ---- push ---- */
+
+static void push_done(void *context, const hp_completion_t *completion) {
+    wk_transfer_t *t = context;
+    wk_client_t *c = t->client;
+    pthread_mutex_lock(&c->lock);
+    t->pending = false;
+    c->pushes--;
+    if (completion->status != HP_OK)
+        wk_client_fail(c, completion->status, "a gradient could not be sent to server %d on %s",
+                       c->plan.chunk[t->chunk].server,
+                       hp_transport_peer_host(c->transport, c->plan.chunk[t->chunk].server));
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void send_chunk(wk_client_t *c, int k) {
+    const hp_chunk_t *chunk = &c->plan.chunk[k];
+    const float *data = chunk->rows > 0 ? c->rows + c->rows_offset[k] : c->grads + chunk->begin;
+    size_t bytes = (size_t)c->push_words[k] * sizeof *data;
+    hp_error_t err;
+    if (hp_transport_send(c->transport, chunk->server, hp_tag_push(c->link[chunk->server].slot, k),
+                          data, bytes, push_done, &c->push[k], &err) != HP_OK) {
+        wk_client_fail(c, err.status, "%s", err.text);
+        return;
+    }
+    c->push[k].pending = true;
+    c->pushes++;
+    c->stats.pushed_bytes += bytes;
+}
+
+static void begin_push(wk_client_t *c) {
+    const hp_message_t offer = {.kind = HP_MSG_OFFER, .unit = c->unit};
+    c->want_begin = false;
+    if (c->unacked_count == WK_UNACKED) {
+        wk_client_fail(c, HP_PEER, "the servers acknowledge nothing any more");
+        return;
+    }
+    c->unacked[c->unacked_count++] = (wk_unacked_t){.unit = c->unit};
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        l->offered = true;
+        l->granted = l->unwanted = l->committed = false;
+        l->next_ready = 0;
+        send_mail(c, i, &offer);
+    }
+}
+
+/* Chunks that are final go to those servers that gave a slot. */
+static void send_ready(wk_client_t *c) {
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        if (!l->granted) continue;
+        for (; l->next_ready < c->ready_count; l->next_ready++) {
+            int k = c->ready[l->next_ready];
+            if (c->plan.chunk[k].server == i) send_chunk(c, k);
+        }
+    }
+}
+
+static wk_unacked_t *find_unacked(wk_client_t *c, uint64_t unit) {
+    for (int i = 0; i < c->unacked_count; i++)
+        if (c->unacked[i].unit == unit) return &c->unacked[i];
+    return NULL;
+}
+
+static void forget_unacked(wk_client_t *c, wk_unacked_t *u) { *u = c->unacked[--c->unacked_count]; }
+
+static void commit_push(wk_client_t *c) {
+    bool finite = c->squared_norm - c->squared_norm == 0;
+    const hp_message_t m = {.kind = HP_MSG_COMMIT,
+                            .flags = finite ? 0 : HP_MSG_NONFINITE,
+                            .unit = c->unit,
+                            .value = c->examples,
+                            .real = finite ? c->squared_norm : 0};
+    bool all = true;
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        if (!l->committed && (l->granted || l->unwanted)) {
+            if (l->granted) send_mail(c, i, &m);
+            l->committed = true;
+        }
+        all = all && l->committed;
+    }
+    if (!all || c->pushes > 0) return;
+    wk_unacked_t *u = find_unacked(c, c->unit);
+    if (u != NULL) u->committed = true;
+    for (int i = 0; i < c->servers; i++) c->link[i].offered = c->link[i].granted = false;
+    c->want_commit = false;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static void abort_push(wk_client_t *c) {
+    if (c->pushes > 0) return;
+    const hp_message_t abort = {.kind = HP_MSG_ABORT, .unit = c->unit};
+    const hp_message_t back = {.kind = HP_MSG_RETURN, .unit = c->unit};
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        if (l->offered && !l->unwanted) send_mail(c, i, &abort);
+        l->offered = l->granted = false;
+    }
+    wk_unacked_t *u = find_unacked(c, c->unit);
+    if (u != NULL) forget_unacked(c, u);
+    send_mail(c, 0, &back);
+    c->want_begin = c->want_abort = false;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static void retire(wk_client_t *c) {
+    for (int i = 0; i < c->unacked_count;) {
+        wk_unacked_t *u = &c->unacked[i];
+        if (!u->committed || u->acks < c->servers) {
+            i++;
+            continue;
+        }
+        const hp_message_t m = {.kind = HP_MSG_RETIRE, .unit = u->unit};
+        send_mail(c, 0, &m);
+        forget_unacked(c, u);
+    }
+}
+
+/* ---- pull ---- */
+
+static void pull_over(wk_client_t *c) {
+    c->pull_wanted = c->pull_void = false;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static void chunk_arrived(void *context, const hp_completion_t *completion) {
+    wk_transfer_t *t = context;
+    wk_client_t *c = t->client;
+    const hp_chunk_t *chunk = &c->plan.chunk[t->chunk];
+    pthread_mutex_lock(&c->lock);
+    t->pending = false;
+    c->pulls--;
+    if (completion->status == HP_OK) {
+        c->stats.pulled_bytes += completion->bytes;
+        if (completion->bytes != (size_t)hp_chunk_floats(chunk) * sizeof(float))
+            wk_client_fail(c, HP_PEER, "server %d sends %zu bytes of a chunk of %" PRId64 " values",
+                           completion->source, completion->bytes, hp_chunk_floats(chunk));
+        for (int i = chunk->first_param; i <= chunk->last_param; i++)
+            if (--c->param_waits[i] == 0) pthread_cond_broadcast(&c->changed);
+        if (--c->pull_left == 0) pull_over(c);
+    } else if (completion->status != HP_INTERRUPTED) {
+        wk_client_fail(c, completion->status, "weights from server %d did not arrive whole",
+                       chunk->server);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Post the receives, then ask. */
+static void ask(wk_client_t *c, int server) {
+    hp_error_t err;
+    for (int k = 0; k < c->plan.chunks; k++) {
+        const hp_chunk_t *chunk = &c->plan.chunk[k];
+        if (chunk->server != server) continue;
+        if (hp_transport_receive(c->transport, server, hp_tag_pull(c->pull_number, k),
+                                 c->weights[c->pull_buffer] + chunk->begin,
+                                 (size_t)hp_chunk_floats(chunk) * sizeof(float), chunk_arrived,
+                                 &c->pull[k], &c->pull[k].request, &err) != HP_OK) {
+            wk_client_fail(c, err.status, "%s", err.text);
+            return;
+        }
+        c->pull[k].pending = true;
+        c->pulls++;
+    }
+    const hp_message_t m = {.kind = HP_MSG_PULL,
+                            .flags = c->sync ? HP_MSG_EXACT : 0,
+                            .step = c->sync ? c->pull_step : 0,
+                            .count = c->pull_number};
+    send_mail(c, server, &m);
+    c->link[server].pulled = true;
+}
+
+static void cancel_pull(wk_client_t *c, int server) { /* server < 0: all */
+    for (int k = 0; k < c->plan.chunks; k++)
+        if (c->pull[k].pending && (server < 0 || c->plan.chunk[k].server == server))
+            hp_transport_cancel(c->transport, c->pull[k].request);
+}
+
+/* A server is asked after the push before it is committed there: its answer contains that push. */
+static void progress_pull(wk_client_t *c) {
+    if (!c->pull_wanted) return;
+    if (!c->pull_void) {
+        for (int i = 0; i < c->servers; i++)
+            if (!c->link[i].pulled && !(c->want_commit && !c->link[i].committed)) ask(c, i);
+        return;
+    }
+    const hp_message_t drain = {.kind = HP_MSG_DRAIN, .count = c->pull_number};
+    bool over = true;
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        if (!l->draining) {
+            l->draining = true;
+            l->drained = !l->pulled;
+            if (l->pulled) send_mail(c, i, &drain);
+        }
+        over = over && l->drained;
+    }
+    if (over && c->pulls == 0) pull_over(c);
+}
+
+/* ---- mail ---- */
+
+static void give_back(wk_client_t *c, wk_held_t *held) {
+    const hp_message_t m = {.kind = HP_MSG_RETURN, .unit = held->unit};
+    held->voided = true;
+    send_mail(c, 0, &m);
+}
+
+static void revoked(wk_client_t *c, const hp_message_t *m) {
+    for (uint64_t i = c->begun; i < c->known; i++) {
+        wk_held_t *held = &c->held[i % WK_RING];
+        if (!held->voided && held->unit >= m->unit) give_back(c, held);
+    }
+    if (c->active && !c->committing && c->unit >= m->unit) c->voided = true;
+    if ((m->flags & HP_MSG_LAST) != 0) c->last = true;
+}
+
+static void got_unit(wk_client_t *c, const hp_message_t *m) {
+    if (c->known - c->begun == WK_RING) {
+        wk_client_fail(c, HP_PEER, "server 0 gives more than %d units", WK_RING);
+        return;
+    }
+    c->held[c->known++ % WK_RING] = (wk_held_t){.unit = m->unit, .step = m->step};
+}
+
+static void granted(wk_client_t *c, int from, const hp_message_t *m) {
+    wk_link_t *l = &c->link[from];
+    if (!l->offered || l->granted || m->unit != c->unit || m->count > 255) return; /* aborted */
+    l->granted = true;
+    l->slot = m->count;
+}
+
+static void acknowledged(wk_client_t *c, int from, const hp_message_t *m) {
+    wk_unacked_t *u = find_unacked(c, m->unit);
+    wk_link_t *l = &c->link[from];
+    if (u == NULL) return; /* aborted */
+    u->acks++;
+    if (l->offered && !l->granted && m->unit == c->unit) l->unwanted = true;
+    if (m->step > c->stats.step) c->stats.step = m->step;
+    c->stats.staleness = m->count;
+}
+
+static void refused(wk_client_t *c, int from, const hp_message_t *m, const void *payload) {
+    hp_status_t st = m->kind == HP_MSG_END && m->count > HP_OK && m->count < HP_STATUS_COUNT
+                         ? (hp_status_t)m->count
+                         : HP_PEER;
+    wk_client_fail(c, st, "server %d: %.*s", from, (int)m->length, (const char *)payload);
+}
+
+static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
+    wk_client_t *c = context;
+    pthread_mutex_lock(&c->lock);
+    switch (m->kind) {
+    case HP_MSG_WELCOME:
+        c->link[from].welcomed = true;
+        if (m->step > c->stats.step) c->stats.step = m->step;
+        break;
+    case HP_MSG_REFUSED:
+    case HP_MSG_END:
+        refused(c, from, m, payload);
+        break;
+    case HP_MSG_UNIT:
+        got_unit(c, m);
+        break;
+    case HP_MSG_REVOKE:
+        revoked(c, m);
+        break;
+    case HP_MSG_GRANT:
+        granted(c, from, m);
+        break;
+    case HP_MSG_ACK:
+        acknowledged(c, from, m);
+        break;
+    case HP_MSG_DRAINED:
+        if (!c->pull_void || m->count != c->pull_number) break;
+        c->link[from].drained = true;
+        cancel_pull(c, from);
+        break;
+    case HP_MSG_FAREWELL:
+        c->link[from].farewell = true;
+        break;
+    default:
+        break; /* not for a worker */
+    }
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void bad_mail(void *context, int from, const char *text) {
+    wk_client_t *c = context;
+    pthread_mutex_lock(&c->lock);
+    wk_client_fail(c, HP_PEER, "from server %d: %s", from, text);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- the thread ---- */
+
+/* Goodbye to all servers, once nothing of this worker's is under way. */
+static void say_goodbye(wk_client_t *c, double since) {
+    const hp_message_t m = {.kind = HP_MSG_GOODBYE};
+    bool waited = hp_clock() - since > 5;
+    if (c->goodbye || c->pushes > 0) return;
+    if (c->failed == HP_OK && c->unacked_count > 0 && !waited) return;
+    hp_error_t err;
+    for (int i = 0; i < c->servers; i++)
+        if (c->link[i].welcomed) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
+    c->goodbye = true;
+}
+
+static bool all_said_farewell(const wk_client_t *c) {
+    for (int i = 0; i < c->servers; i++)
+        if (c->link[i].welcomed && !c->link[i].farewell) return false;
+    return c->goodbye;
+}
+
+/* What can be done now. Under the lock. */
+static void work(wk_client_t *c) {
+    const hp_message_t stop = {.kind = HP_MSG_STOP};
+    if (atomic_load(&c->stop_wanted) && !c->stop_sent) {
+        send_mail(c, 0, &stop);
+        c->stop_sent = true;
+    }
+    if (c->want_close && c->active && !c->committing) c->want_abort = true;
+    if (c->want_begin && !c->want_abort) begin_push(c);
+    if (!c->want_abort) send_ready(c);
+    if (c->want_commit) commit_push(c);
+    if (c->want_abort) {
+        abort_push(c);
+        if (!c->want_abort) c->active = false;
+    }
+    retire(c);
+    if (c->failed == HP_OK && !c->goodbye) progress_pull(c);
+}
+
+static bool loop_once(wk_client_t *c, double *busy, double *closing) {
+    int n = hp_transport_progress(c->transport);
+    double now = hp_clock();
+    pthread_mutex_lock(&c->lock);
+    work(c);
+    bool over = false;
+    if (c->want_close) {
+        if (*closing < 0) *closing = now;
+        say_goodbye(c, *closing);
+        over = all_said_farewell(c) || now > *closing + GOODBYE_S;
+    }
+    bool idle = !c->pull_wanted && !c->active && now - *busy > 1;
+    pthread_mutex_unlock(&c->lock);
+    if (n > 0) *busy = now;
+    if (n == 0 && !over) hp_transport_wait(c->transport, WAIT_US, idle);
+    return !over;
+}
+
+static void finish(wk_client_t *c) {
+    pthread_mutex_lock(&c->lock);
+    cancel_pull(c, -1);
+    pthread_mutex_unlock(&c->lock);
+    for (double limit = hp_clock() + 1; c->pulls > 0 && hp_clock() < limit;)
+        if (hp_transport_progress(c->transport) == 0) hp_transport_wait(c->transport, 1000, false);
+    if (!all_said_farewell(c)) {
+        pthread_mutex_lock(&c->lock);
+        wk_client_fail(c, HP_PEER, "a server does not answer the goodbye");
+        pthread_mutex_unlock(&c->lock);
+    }
+    hp_mailbox_close(c->mailbox);
+}
+
+void *wk_client_communicate(void *client) {
+    wk_client_t *c = client;
+    const hp_message_t hello = {
+        .kind = HP_MSG_HELLO, .count = (uint32_t)c->room, .value = c->digest};
+    hp_error_t err;
+    pthread_mutex_lock(&c->lock);
+    bool open = hp_mailbox_open(c->transport, 0, c->servers, 1, mail, bad_mail, c, &c->mailbox,
+                                &err) == HP_OK;
+    if (!open) wk_client_fail(c, err.status, "%s", err.text);
+    for (int i = 0; open && i < c->servers; i++) send_mail(c, i, &hello);
+    pthread_mutex_unlock(&c->lock);
+    if (!open) return NULL;
+    double busy = hp_clock(), closing = -1;
+    while (loop_once(c, &busy, &closing)) continue;
+    finish(c);
+    return NULL;
+}
