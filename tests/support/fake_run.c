@@ -1,0 +1,290 @@
+#include "tests/support/fake_run.h"
+
+#include "common/checkpoint.h"
+#include "common/memory.h"
+#include "common/random.h"
+#include "common/run_folder.h"
+#include "common/shard_plan.h"
+#include "common/vector.h"
+#include "ps/adam.h"
+#include "worker/client.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+static void add(fake_t *f, const char *name, int64_t rows, int64_t columns, bool sparse) {
+    int64_t shape[2] = {rows, columns};
+    if (hp_params_add(&f->params, name, columns > 1 ? 2 : 1, shape, HP_PARAM_WEIGHT, HP_INIT_NORMAL,
+                      0.5, sparse && !f->dense, NULL, NULL) != HP_OK)
+        abort();
+}
+
+static void make_table(fake_t *f) {
+    hp_params_release(&f->params);
+    add(f, "embedding.weight", 150, 20, true);
+    add(f, "lstm.weight", 64, 48, false);
+    add(f, "lstm.bias", 63, 1, false);
+    add(f, "image.weight", 130, 90, false);
+    add(f, "image.bias", 90, 1, false);
+    add(f, "classifier.weight", 77, 101, false);
+    add(f, "classifier.bias", 77, 1, false);
+}
+
+void fake_begin(fake_t *f, hp_consistency_t consistency, int servers, int workers, int64_t steps) {
+    bool dense = f->dense;
+    memset(f, 0, sizeof *f);
+    f->dense = dense;
+    hp_config_default(&f->config);
+    f->config.cluster.consistency = consistency;
+    f->config.cluster.servers = servers;
+    f->config.cluster.sync_shards = 2;
+    f->config.run.steps = steps;
+    f->config.optimizer.lr = 0.01;
+    f->config.checkpoint.every_steps = 0;
+    f->config.checkpoint.every_minutes = 0;
+    f->workers = workers;
+    f->nonfinite = -1;
+    snprintf(f->run, sizeof f->run, "%s/hanps-fake-XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (mkdtemp(f->run) == NULL) abort();
+    make_table(f);
+}
+
+void fake_again(fake_t *f, int servers, int workers, int64_t steps) {
+    f->config.cluster.servers = servers;
+    f->config.run.steps = steps;
+    f->workers = workers;
+    f->resume = "last";
+    f->stop_after = f->quit_after = 0;
+}
+
+void fake_end(fake_t *f) {
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf '%s'", f->run);
+    if (system(command) != 0) abort();
+    hp_params_release(&f->params);
+}
+
+/* ---- the model ---- */
+
+static int64_t unit_examples(uint64_t unit) { return 3 + (int64_t)(unit % 5); }
+
+static bool row_used(uint64_t unit, int64_t row) {
+    return hp_random_mix(unit, (uint64_t)row) % 5 == 0;
+}
+
+static float noise(uint64_t unit, int64_t element) {
+    return (float)(hp_random_mix(unit * 7919 + 1, (uint64_t)element) >> 40) / 16777216.0f - 0.5f;
+}
+
+/* Sum over the unit's examples. */
+static float gradient(uint64_t unit, int64_t element, float weight) {
+    return (float)unit_examples(unit) * (0.3f * weight + noise(unit, element));
+}
+
+static void param_gradient(const hp_param_t *p, uint64_t unit, const float *weights, float *grads) {
+    bool rows = strcmp(p->name, "embedding.weight") == 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        bool used = !rows || row_used(unit, i / p->shape[1]);
+        if (!used && p->sparse_rows) continue;
+        int64_t e = p->offset + i;
+        grads[e] = used ? gradient(unit, e, weights[e]) : 0;
+    }
+}
+
+static void pause_for(const fake_t *f, int worker, uint64_t unit) {
+    if (worker == 0 && f->slow_us > 0) usleep((useconds_t)f->slow_us);
+    if (f->seed != 0) usleep((useconds_t)(hp_random_mix(f->seed + (uint64_t)worker, unit) % 1500));
+}
+
+static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, uint64_t unit,
+                           const float *weights, float *grads, hp_error_t *err) {
+    int32_t row[150];
+    int rows = 0;
+    for (int i = 0; i < f->params.count; i++) HP_TRY(wk_client_need(c, i, err));
+    pause_for(f, worker, unit);
+    for (int64_t r = 0; r < f->params.param[0].shape[0]; r++)
+        if (row_used(unit, r)) row[rows++] = (int32_t)r;
+    for (int i = f->params.count - 1; i >= 0; i--) {
+        param_gradient(&f->params.param[i], unit, weights, grads);
+        if (f->nonfinite >= 0 && unit >= (uint64_t)f->nonfinite && i == 1)
+            grads[f->params.param[1].offset] = NAN;
+        if (f->params.param[i].sparse_rows) HP_TRY(wk_client_sparse_rows(c, i, rows, row, err));
+        HP_TRY(wk_client_final(c, i, err));
+    }
+    return HP_OK;
+}
+
+static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) {
+    int64_t own = 0;
+    for (;;) {
+        wk_unit_t unit;
+        const float *weights = NULL;
+        float *grads = NULL;
+        HP_TRY(wk_client_next_unit(c, &unit, err));
+        if (unit.last || (worker == 0 && f->quit_after > 0 && own == f->quit_after)) return HP_OK;
+        hp_status_t st = wk_client_begin(c, &unit, &weights, &grads, err);
+        if (st == HP_INTERRUPTED) continue;
+        HP_TRY(st);
+        st = compute(f, c, worker, unit.unit, weights, grads, err);
+        if (st == HP_INTERRUPTED) {
+            HP_TRY(wk_client_abort(c, err));
+            continue;
+        }
+        HP_TRY(st);
+        HP_TRY(wk_client_commit(c, unit_examples(unit.unit), err));
+        own++;
+        if (unit.unit < FAKE_UNITS) atomic_fetch_add(&f->used[unit.unit], 1);
+        if (atomic_fetch_add(&f->committed, 1) + 1 == f->stop_after) wk_client_request_stop(c);
+    }
+}
+
+/* ---- ranks ---- */
+
+static hp_status_t run_worker(fake_t *f, hp_transport_t *t, int worker, hp_error_t *err) {
+    wk_client_t *c = NULL;
+    HP_TRY(wk_client_open(t, &f->config, &f->params, &c, err));
+    hp_status_t st = work(f, c, worker, err);
+    hp_error_t closing;
+    hp_status_t closed = wk_client_close(c, &closing);
+    if (st == HP_OK && closed != HP_OK) *err = closing;
+    return st == HP_OK ? closed : st;
+}
+
+hp_status_t fake_rank(fake_t *f, hp_transport_t *t, hp_error_t *err) {
+    int rank = hp_transport_rank(t), servers = f->config.cluster.servers;
+    if (rank >= servers) return run_worker(f, t, rank - servers, err);
+    ps_outcome_t outcome;
+    hp_log_t *log = NULL;
+    HP_TRY(hp_log_open("server", getenv("FAKE_LOG") ? HP_LOG_DEBUG : HP_LOG_ERROR, &log, err));
+    const ps_server_options_t options = {.transport = t,
+                                         .config = &f->config,
+                                         .params = &f->params,
+                                         .servers = servers,
+                                         .workers = f->workers,
+                                         .run = f->run,
+                                         .resume = f->resume,
+                                         .config_yaml = "fake: true\n",
+                                         .epoch_examples = 1000,
+                                         .log = log};
+    hp_status_t st = ps_server_run(&options, &outcome, err);
+    if (rank == 0) f->outcome = outcome;
+    hp_log_close(log);
+    return st;
+}
+
+typedef struct {
+    fake_t *fake;
+    hp_transport_t *transport;
+    pthread_t thread;
+    hp_status_t status;
+    hp_error_t err;
+} rank_t;
+
+static void *run_rank(void *context) {
+    rank_t *r = context;
+    r->status = fake_rank(r->fake, r->transport, &r->err);
+    if (r->status == HP_OK) atomic_fetch_add(&r->fake->pending, hp_transport_pending(r->transport));
+    return NULL;
+}
+
+static void make_folders(const fake_t *f) {
+    char command[600];
+    snprintf(command, sizeof command, "mkdir -p '%s/log' '%s/checkpoints'", f->run, f->run);
+    if (system(command) != 0) abort();
+}
+
+hp_status_t fake_loopback(fake_t *f) {
+    enum { MOST = 32 };
+    int n = f->config.cluster.servers + f->workers;
+    hp_transport_t *endpoint[MOST];
+    rank_t rank[MOST];
+    hp_status_t st = HP_OK;
+    make_folders(f);
+    if (n > MOST || hp_transport_loopback(n, endpoint, &f->err) != HP_OK) abort();
+    for (int i = 0; i < n; i++) {
+        rank[i] = (rank_t){.fake = f, .transport = endpoint[i]};
+        if (pthread_create(&rank[i].thread, NULL, run_rank, &rank[i]) != 0) abort();
+    }
+    for (int i = 0; i < n; i++) {
+        pthread_join(rank[i].thread, NULL);
+        if (st == HP_OK && rank[i].status != HP_OK) {
+            st = rank[i].status;
+            f->err = rank[i].err;
+        }
+    }
+    for (int i = 0; i < n; i++) hp_transport_close(endpoint[i], true);
+    return st;
+}
+
+float *fake_result(const fake_t *f) {
+    hp_checkpoint_t *checkpoint = NULL;
+    hp_error_t err;
+    int64_t n = f->params.total;
+    if (hp_checkpoint_open(f->run, "last", &checkpoint, NULL, &err) != HP_OK) return NULL;
+    float *out = hp_calloc((size_t)(3 * n), sizeof *out);
+    if (hp_checkpoint_read(checkpoint, 0, n, out, out + n, out + 2 * n, &err) != HP_OK) {
+        hp_free(out);
+        out = NULL;
+    }
+    hp_checkpoint_close(checkpoint);
+    return out;
+}
+
+uint64_t fake_hash(const fake_t *f) {
+    float *out = fake_result(f);
+    uint64_t h = out ? XXH3_64bits(out, (size_t)(3 * f->params.total) * sizeof *out) : 0;
+    hp_free(out);
+    return h;
+}
+
+/* Squared norm, chunk by chunk, as the servers sum it. */
+static double norm(const hp_shard_plan_t *plan, const float *sum) {
+    double total = 0;
+    for (int k = 0; k < plan->chunks; k++) {
+        const hp_chunk_t *c = &plan->chunk[k];
+        if (c->rows == 0) total += hp_sum_squares(sum + c->begin, hp_chunk_floats(c));
+        double rows = 0;
+        for (int r = 0; r < c->rows; r++)
+            rows += hp_sum_squares(sum + c->begin + (int64_t)r * c->row_width, c->row_width);
+        total += rows;
+    }
+    return total;
+}
+
+void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) {
+    int64_t n = f->params.total;
+    const hp_config_t *config = &f->config;
+    const ps_adam_t adam = {config->optimizer.lr, config->optimizer.beta1, config->optimizer.beta2,
+                            config->optimizer.eps};
+    float *m = hp_calloc((size_t)n, sizeof *m), *v = hp_calloc((size_t)n, sizeof *v);
+    float *sum = hp_calloc((size_t)n, sizeof *sum), *g = hp_calloc((size_t)n, sizeof *g);
+    hp_shard_plan_t plan;
+    if (hp_shard_plan_create(&f->params, 1, &plan, NULL) != HP_OK) abort();
+    hp_params_initialise(&f->params, (uint64_t)config->run.seed, 0, n, weights);
+    for (int64_t t = 0; t < steps; t++) {
+        int64_t examples = 0;
+        memset(sum, 0, (size_t)n * sizeof *sum);
+        for (int k = 0; k < shards; k++) {
+            uint64_t unit = (uint64_t)(t * shards + k);
+            memset(g, 0, (size_t)n * sizeof *g);
+            for (int i = 0; i < f->params.count; i++)
+                param_gradient(&f->params.param[i], unit, weights, g);
+            for (int64_t i = 0; i < n; i++) sum[i] += g[i];
+            examples += unit_examples(unit);
+        }
+        double scale = 1 / (double)examples;
+        scale = ps_clip(config->optimizer.clip_norm, norm(&plan, sum) * scale * scale) * scale;
+        ps_adam(&adam, t + 1, n, sum, scale, weights, weights, m, m, v, v);
+    }
+    hp_shard_plan_release(&plan);
+    hp_free(m);
+    hp_free(v);
+    hp_free(sum);
+    hp_free(g);
+}

@@ -1,0 +1,54 @@
+/* A run of servers and workers with a model that is no network: the gradient is a function of the
+ * weights and the unit, so what must come out is known without one. */
+#ifndef FAKE_RUN_H
+#define FAKE_RUN_H
+
+#include "common/config.h"
+#include "common/params.h"
+#include "common/transport.h"
+#include "ps/server.h"
+
+#include <stdatomic.h>
+
+enum { FAKE_UNITS = 4096 };
+
+typedef struct {
+    hp_config_t config; /* cluster, optimizer, run.steps, checkpoint */
+    int workers;
+    bool dense;         /* the embedding's gradient travels whole */
+    char run[256];      /* folder; made by fake_begin */
+    const char *resume; /* NULL or "last" */
+    uint64_t seed;      /* of the workers' random delays; 0: none */
+    int slow_us;        /* worker 0 takes so much longer for a unit */
+    int64_t stop_after; /* a worker asks for the end when so many units were committed; 0: never */
+    int64_t quit_after; /* worker 0 leaves after so many units of its own; 0: never */
+    int64_t nonfinite;  /* gradients of units from here on are not finite; -1: none */
+
+    hp_params_t params;
+    atomic_int used[FAKE_UNITS]; /* commits of each unit */
+    atomic_llong committed;
+    ps_outcome_t outcome; /* server 0's */
+    hp_error_t err;       /* of the rank that failed first */
+    atomic_int pending;   /* messages that no rank waited for */
+} fake_t;
+
+/* Defaults, an own run folder. */
+void fake_begin(fake_t *f, hp_consistency_t consistency, int servers, int workers, int64_t steps);
+/* The same folder once more, going on. */
+void fake_again(fake_t *f, int servers, int workers, int64_t steps);
+void fake_end(fake_t *f); /* removes the folder */
+
+/* All ranks as threads over the loopback. The first failure of a rank. */
+hp_status_t fake_loopback(fake_t *f);
+/* This rank's part over any transport. */
+hp_status_t fake_rank(fake_t *f, hp_transport_t *transport, hp_error_t *err);
+
+/* Weights and moments of the newest checkpoint, [3 * params.total]; release with hp_free. Its hash,
+ * for comparing processes. NULL: none. */
+float *fake_result(const fake_t *f);
+uint64_t fake_hash(const fake_t *f);
+
+/* What `sync` must come to, computed without servers, in the plainest way. [params.total] */
+void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights);
+
+#endif
