@@ -8,6 +8,7 @@ const cli_command_t *cli_commands(void) {
         {"config", "print a configuration, or all its keys", cli_config},
         {"data", "make, import, describe and verify data sets", cli_data},
         {"masks", "show what a trained model looked at", cli_masks},
+        {"monitor", "how a run is doing, worker by worker", cli_monitor},
         {NULL, NULL, NULL},
     };
     return table;
