@@ -121,7 +121,7 @@ static hp_status_t note_scored(void *context, const hp_question_t *question, con
     (void)score;
     (void)err;
     report_t *r = context;
-    r->humans |= question->answers > 0;
+    r->humans |= question->answers > 1;
     if (r->results == NULL) return HP_OK;
     yajl_gen_map_open(r->results);
     put_key(r->results, "question_id");
@@ -215,7 +215,7 @@ static hp_status_t write_json(const args_t *args, const report_t *r, hp_error_t 
 }
 
 static void print_row(const char *name, const wk_type_score_t *score, const report_t *r) {
-    printf("%-24.24s %9" PRIu64 " %9.2f", name, score->count, wk_percent(score, r->metric));
+    printf("%-32.32s %9" PRIu64 " %9.2f", name, score->count, wk_percent(score, r->metric));
     for (int m = 0; r->humans && m < WK_METRICS; m++)
         if (m != (int)r->metric) printf(" %9.2f", wk_percent(score, (wk_metric_t)m));
     putchar('\n');
@@ -225,7 +225,7 @@ static void print_report(const report_t *r, const char *run) {
     static const char *const order[][2] = {
         {"yes/no", "Yes/No"}, {"number", "Number"}, {"other", "Other"}};
     const wk_tally_t *t = &r->tally;
-    printf("%s, step %" PRId64 ", split %s\n\n%-24s %9s %9s", run, r->step, r->split->name, "",
+    printf("%s, step %" PRId64 ", split %s\n\n%-32s %9s %9s", run, r->step, r->split->name, "",
            "questions", wk_metric_name(r->metric));
     for (int m = 0; r->humans && m < WK_METRICS; m++)
         if (m != (int)r->metric) printf(" %9s", wk_metric_name((wk_metric_t)m));

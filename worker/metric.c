@@ -200,7 +200,7 @@ hp_status_t wk_score(wk_scorer_t *scorer, const char *prediction, const hp_quest
                      double score[WK_METRICS], hp_error_t *err) {
     double exact = question->target != NULL && strcmp(prediction, question->target) == 0;
     score[WK_EXACT] = score[WK_VQA_2016] = score[WK_VQA_2021] = exact;
-    if (question->answers == 0) return HP_OK;
+    if (question->answers < 2) return HP_OK;
     HP_TRY(make_room(scorer, prediction, question, err));
     char *human = scorer->text, *stripped = human + (size_t)scorer->answers * scorer->slot;
     char *scratch = stripped + scorer->slot;

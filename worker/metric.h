@@ -37,8 +37,8 @@ typedef struct wk_scorer wk_scorer_t;
 hp_status_t wk_scorer_create(wk_scorer_t **scorer_p, hp_error_t *err) HP_MUST_CHECK;
 void wk_scorer_destroy(wk_scorer_t *scorer);
 
-/* Scores of a prediction, in 0 .. 1, one for each metric. Without human answers both VQA scores are
- * the exact match with the question's target. */
+/* Scores of a prediction, in 0 .. 1, one for each metric. Without two human
+ * answers at least both VQA scores are the exact match with the question's target. */
 hp_status_t wk_score(wk_scorer_t *scorer, const char *prediction, const hp_question_t *question,
                      double score[WK_METRICS], hp_error_t *err) HP_MUST_CHECK;
 
