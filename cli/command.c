@@ -7,8 +7,10 @@ const cli_command_t *cli_commands(void) {
         {"checkpoint", "list, verify, show and compare checkpoints", cli_checkpoint},
         {"config", "print a configuration, or all its keys", cli_config},
         {"data", "make, import, describe and verify data sets", cli_data},
+        {"eval", "score a trained model on a split", cli_eval},
         {"masks", "show what a trained model looked at", cli_masks},
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
+        {"train", "train a model, in one process or as a rank of mpirun", cli_train},
         {NULL, NULL, NULL},
     };
     return table;

@@ -33,6 +33,7 @@ typedef struct {
     hp_transport_t *transport; /* NULL: one process */
     atomic_int stop;
     hp_log_t *log;
+    bool clean; /* every peer has said goodbye: MPI can be finalised */
 } rank_t;
 
 static hp_status_t parse_servers(const char *text, int *servers_p, hp_error_t *err) {
@@ -103,7 +104,8 @@ static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transpo
 static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *outcome,
                          hp_error_t *err) {
     const cli_plan_t *plan = &rank->start.plan;
-    char step[32];
+    char step[32], kernel[256];
+    hp_gemm_describe(kernel, sizeof kernel);
     snprintf(step, sizeof step, "%" PRId64, plan->resume_step);
     ps_server_options_t options = {
         .transport = transport,
@@ -117,8 +119,13 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
         .epoch_examples = plan->epoch_examples,
         .log = rank->log,
         .stop = &rank->stop,
+        .start = plan->start,
+        .store_digest = plan->digest,
+        .kernel = kernel,
     };
-    return ps_server_run(&options, outcome, err);
+    hp_status_t status = ps_server_run(&options, outcome, err);
+    rank->clean = outcome->clean;
+    return status;
 }
 
 static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err) {
@@ -215,23 +222,24 @@ static hp_status_t one_process(rank_t *rank, const cli_train_args_t *args, hp_er
     cli_write_status(&rank->start.plan, HP_RUN_RUNNING, 0, true, "", rank->log);
     ps_outcome_t outcome = {0};
     hp_status_t status = run_both(rank, endpoint, &outcome, err);
-    for (int i = 0; i < 2; i++) hp_transport_close(endpoint[i], status == HP_OK);
+    for (int i = 0; i < 2; i++) hp_transport_close(endpoint[i], rank->clean);
     return conclude(rank, status, &outcome, err);
 }
 
 /* ---- a rank ---- */
 
-/* Did every peer get its goodbye? Then MPI can be finalised. */
-static bool is_clean(hp_status_t status) {
-    return status != HP_PEER && status != HP_TRANSPORT && status != HP_INTERNAL;
-}
-
 static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error_t *err) {
-    HP_TRY(cli_start(args, rank->transport, hp_transport_size(rank->transport), rank->log,
-                     &rank->start, err));
+    hp_status_t started = cli_start(args, rank->transport, hp_transport_size(rank->transport),
+                                    rank->log, &rank->start, err);
+    rank->clean = rank->start.plan.status != HP_OK; /* rank 0 refused: all ranks end now */
+    if (started != HP_OK) return started;
     const cli_plan_t *plan = &rank->start.plan;
     int self = hp_transport_rank(rank->transport);
-    if (self >= plan->servers) return work(rank, rank->transport, err);
+    if (self >= plan->servers) {
+        hp_status_t status = work(rank, rank->transport, err);
+        rank->clean = status != HP_PEER && status != HP_TRANSPORT && status != HP_INTERNAL;
+        return status;
+    }
     ps_outcome_t outcome = {0};
     if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);
     hp_status_t status = serve(rank, rank->transport, &outcome, err);
@@ -246,6 +254,7 @@ static hp_status_t run(rank_t *rank, int argc, char **argv, cli_train_args_t *ar
     hp_status_t status = parse(argc, argv, args, &help, err);
     if (help && self == 0) fputs(usage, stdout);
     if (self != 0) err->text[0] = '\0';
+    rank->clean = true; /* all ranks see the same arguments and end alike */
     if (status != HP_OK || help) return status;
     return rank->transport == NULL ? one_process(rank, args, err) : one_rank(rank, args, err);
 }
@@ -266,7 +275,7 @@ hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     if (status == HP_OK) status = hp_log_open(who, HP_LOG_INFO, &rank.log, err);
     if (status == HP_OK) status = run(&rank, argc, argv, &args, err);
     cli_start_release(&rank.start);
-    if (rank.transport != NULL) hp_transport_close(rank.transport, is_clean(status));
+    if (rank.transport != NULL) hp_transport_close(rank.transport, rank.clean);
     cli_signals_close(signals);
     hp_log_close(rank.log);
     hp_free(set);
