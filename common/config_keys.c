@@ -71,11 +71,12 @@ const hp_key_t hp_keys[] = {
      .doc = "Width of those layers, and of the question's embedding. Not used with 0 layers: the "
             "width is then the cell's."},
     {KEY(model.attention.kind), .initial = "han",
-     .choices = "all|han|adahan|random|lowest|image_only",
+     .choices = "all|han|adahan|random|lowest|image_only||straight_through",
      .doc =
          "Which cells go on: all; han, the k of largest presence; adahan, those whose softmax of "
          "presence is above 1/cells. Controls: random, k by chance; lowest, the k of smallest "
-         "presence; image_only, k without asking the question."},
+         "presence; image_only, k without asking the question. straight_through: han, with "
+         "gradients to all cells."},
     {KEY(model.attention.cells), .initial = "16", RANGE(1, 65536), .unit = "cells",
      .doc = "k of han and of the controls. An image with fewer cells gives all of them."},
     {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise|relation",

@@ -26,7 +26,8 @@ static void take_all(wk_model_t *model) {
     const wk_model_limits_t *most = &model->limits;
     hp_arena_t *arena = &model->arena;
     const size_t questions = (size_t)most->questions, cells = (size_t)most->cells;
-    const size_t rows = model->slots < cells ? model->slots : cells;
+    const bool straight = net->straight_through;
+    const size_t rows = model->slots < cells && !straight ? model->slots : cells;
 
     model->mark = hp_arena_take(arena, (size_t)net->words, 1);
     model->sparse_row = hp_arena_take(arena, (size_t)most->tokens, sizeof *model->sparse_row);
@@ -44,6 +45,12 @@ static void take_all(wk_model_t *model) {
     model->presence = take(model, questions, model->max_cells);
     nn_selected_take(&model->selected, arena, most->images, most->questions, most->cells,
                      model->slots);
+    if (straight) {
+        const size_t every = questions * (size_t)model->max_cells;
+        nn_selected_take(&model->every, arena, most->images, most->questions, most->cells, every);
+        model->gate = hp_arena_take(arena, every, sizeof *model->gate);
+        model->grad_presence = take(model, every, 1);
+    }
 
     wk_aggregate_take(model, (int)rows);
     model->pooled = take(model, questions, net->pooled);

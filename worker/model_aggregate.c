@@ -1,6 +1,7 @@
 /* How the selected cells of a question become one vector: one entry in a table for each way. */
 #include "worker/model_parts.h"
 #include "worker/nn/pool.h"
+#include "worker/nn/presence.h"
 
 #include <string.h>
 
@@ -14,8 +15,12 @@ static hp_status_t sum_forward(wk_run_t *run) {
     return HP_OK;
 }
 
+/* Straight-through (Bengio et al. 2013): sum_i b_i m_i gives every m_i the gradient of the sum, as
+ * if all cells had been selected. */
 static hp_status_t sum_backward(wk_run_t *run, const nn_real *grad, const wk_grads_t *to) {
-    nn_pool_backward(&run->model->selected, run->network->width, grad, to->q, to->x);
+    const bool straight = run->network->straight_through;
+    nn_pool_backward(straight ? &run->model->every : &run->model->selected, run->network->width,
+                     grad, to->q, to->x);
     return HP_OK;
 }
 
@@ -85,6 +90,23 @@ static hp_status_t relation_forward(wk_run_t *run) {
     return HP_OK;
 }
 
+/* Straight-through for sum_ij b_i b_j g(o_i, o_j, q): the gradient of b goes to presence p = |m|,
+ * and so to all cells. After the relation's own backward. */
+static void gate_backward(wk_run_t *run, const nn_relation_weights_t *weights, const nn_real *grad,
+                          const wk_grads_t *to) {
+    wk_model_t *model = run->model;
+    const nn_selected_t *selected = &model->selected, *every = &model->every;
+    memset(model->gate, 0, (size_t)every->slots);
+    for (int q = 0; q < selected->questions; q++)
+        for (int s = selected->offset[q]; s < selected->offset[q + 1]; s++)
+            model->gate[every->offset[q] + selected->cell[s]] = 1;
+    run->madds += nn_relation_gate_backward(&model->relation, every, model->gate, weights, grad,
+                                            model->grad_presence);
+    run->madds += nn_presence_backward(
+        run->batch, run->network->width, model->x, wk_question_vector(model), model->question_norm,
+        model->presence, model->presence_offset, model->grad_presence, to->x, to->q);
+}
+
 static hp_status_t relation_backward(wk_run_t *run, const nn_real *grad, const wk_grads_t *to) {
     wk_model_t *model = run->model;
     const wk_network_t *net = run->network;
@@ -97,6 +119,7 @@ static hp_status_t relation_backward(wk_run_t *run, const nn_real *grad, const w
     }
     run->madds +=
         nn_relation_backward(&model->relation, &model->selected, &weights, &in, grad, &grads);
+    if (net->straight_through) gate_backward(run, &weights, grad, to);
     for (int l = net->relation.layers - 1; l >= 0; l--) {
         HP_TRY(wk_finish(run, net->relation_weight[l]));
         HP_TRY(wk_finish(run, net->relation_bias[l]));

@@ -126,19 +126,25 @@ static bool presence_forward(wk_run_t *run, const nn_real *x) {
 static hp_status_t select_cells(wk_run_t *run, bool has_presence) {
     wk_model_t *model = run->model;
     const wk_selection_t *fixed = run->pass->fixed;
+    if (run->network->question.count > 0)
+        nn_squared_norms(run->batch->questions, run->network->width, wk_question_vector(model),
+                         model->question_norm);
     if (fixed != NULL) {
         HP_TRY(check_selection(model, run->batch, fixed, run->err));
         nn_select_given(run->batch, fixed->offset, fixed->cell, &model->selected);
     } else {
         nn_select_t select = run->network->select;
         select.seed = run->pass->seed;
-        if (run->network->question.count > 0)
-            nn_squared_norms(run->batch->questions, run->network->width, wk_question_vector(model),
-                             model->question_norm);
         nn_select(&select, run->batch, has_presence ? model->presence : NULL,
                   model->presence_offset, model->question_norm, &model->selected);
     }
-    nn_select_pack(run->batch, &model->selected);
+    if (!run->network->straight_through) {
+        nn_select_pack(run->batch, &model->selected);
+        return HP_OK;
+    }
+    nn_select_pack_every(run->batch, &model->selected);
+    nn_select(&(nn_select_t){.kind = NN_SELECT_ALL}, run->batch, NULL, NULL, NULL, &model->every);
+    nn_select_pack_every(run->batch, &model->every);
     return HP_OK;
 }
 

@@ -42,6 +42,7 @@ typedef struct {
     double dropout;
     hp_attention_t attention;
     nn_select_t select;
+    bool straight_through; /* gradients reach cells that were not selected: every cell is a row */
 } wk_network_t;
 
 /* Adds the network's rows to an empty table. */
@@ -75,7 +76,10 @@ struct wk_model {
     int *presence_offset;                /* [questions + 1] */
     nn_real *presence;                   /* [sum over questions of their image's cells] */
     nn_selected_t selected;
-    const nn_real *x; /* packed rows of the last forward */
+    nn_selected_t every;    /* straight-through: all cells of every question */
+    unsigned char *gate;    /* [slots of every]: 1 where the cell was selected */
+    nn_real *grad_presence; /* [slots of every] */
+    const nn_real *x;       /* packed rows of the last forward */
 
     nn_pairwise_t pairwise;
     nn_relation_t relation;

@@ -102,13 +102,16 @@ static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net
     case HP_ATTEND_ADAHAN:
         net->select.kind = NN_SELECT_ADAPTIVE;
         return HP_OK;
-    case HP_ATTEND_SOFT:
     case HP_ATTEND_STRAIGHT_THROUGH:
+        net->select.kind = NN_SELECT_LARGEST;
+        net->straight_through = true;
+        return HP_OK;
+    case HP_ATTEND_SOFT:
         break;
     }
     return hp_fail(err, HP_INPUT,
-                   "model.attention.kind: soft and straight_through are not there yet; allowed: "
-                   "all, han, adahan, random, lowest, image_only");
+                   "model.attention.kind: soft is not there yet; allowed: all, han, adahan, "
+                   "random, lowest, image_only, straight_through");
 }
 
 static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shape,
@@ -170,6 +173,11 @@ static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net
     if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
         return choose_relation(config, net, err);
     net->aggregate = WK_PAIRWISE;
+    if (net->straight_through)
+        return hp_fail(
+            err, HP_INPUT,
+            "model.aggregate.kind: pairwise does not go with straight_through attention; "
+            "allowed: sum, relation");
     const int heads = config->model.aggregate.heads, most = 1 << 24;
     const int head_width = config->model.aggregate.head_width;
     if (heads < 1 || head_width < 1 || head_width > most / heads)

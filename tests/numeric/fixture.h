@@ -167,11 +167,18 @@ static inline void fix_keep(const fixture_t *f, fix_selection_t *kept) {
     kept->selection = (wk_selection_t){kept->offset, kept->cell};
 }
 
-/* Every attention, aggregation and depth. */
+/* Which attentions go with which aggregations. */
+static inline bool fix_fits(hp_attention_t attention, hp_aggregate_t aggregate) {
+    if (attention == HP_ATTEND_SOFT) return false;
+    return attention != HP_ATTEND_STRAIGHT_THROUGH || aggregate != HP_AGGREGATE_PAIRWISE;
+}
+
+/* Every attention, aggregation and depth that go together. */
 #define FIX_EACH(attention, aggregate, layers)                                                     \
-    for (hp_attention_t attention = HP_ATTEND_ALL; attention <= HP_ATTEND_IMAGE_ONLY; attention++) \
+    for (hp_attention_t attention = HP_ATTEND_ALL; attention <= HP_ATTEND_STRAIGHT_THROUGH;        \
+         attention++)                                                                              \
         for (hp_aggregate_t aggregate = HP_AGGREGATE_SUM; aggregate <= HP_AGGREGATE_RELATION;      \
              aggregate++)                                                                          \
-            for (int layers = 0; layers <= 2; layers++)
+            for (int layers = 0; layers <= 2 && fix_fits(attention, aggregate); layers++)
 
 #endif

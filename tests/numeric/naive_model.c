@@ -1,5 +1,6 @@
 #include "tests/numeric/naive.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +79,7 @@ static int embed_cells(const source_t *s, const nn_batch_t *batch, int image, co
 }
 
 static void relation(const source_t *s, int width, const nn_selected_t *selected, const nn_real *x,
-                     const nn_real *state, nn_real *v) {
+                     const double *gate, const nn_real *state, nn_real *v) {
     const hp_layers_t *layers = &s->config->model.aggregate.layers;
     nn_relation_shape_t shape = {width, s->config->model.question.lstm, layers->count, {0}};
     nn_relation_weights_t weights;
@@ -90,7 +91,7 @@ static void relation(const source_t *s, int width, const nn_selected_t *selected
         snprintf(name, sizeof name, "aggregate.g.%d.bias", l);
         weights.bias[l] = find(s, name);
     }
-    naive_relation(&shape, selected, NULL, &weights, &(nn_relation_in_t){x, NULL, state}, v);
+    naive_relation(&shape, selected, gate, &weights, &(nn_relation_in_t){x, NULL, state}, v);
 }
 
 static void aggregate(const source_t *s, int width, int cells, const int *cell,
@@ -107,13 +108,19 @@ static void aggregate(const source_t *s, int width, int cells, const int *cell,
         return;
     }
     if (s->config->model.aggregate.kind == HP_AGGREGATE_RELATION) {
-        relation(s, width, &selected, x, state, v);
+        relation(s, width, &selected, x, NULL, state, v);
         return;
     }
     nn_pairwise_shape_t shape = {width, s->config->model.aggregate.heads,
                                  s->config->model.aggregate.head_width,
                                  s->config->model.aggregate.scale};
     naive_pairwise(&shape, &selected, find(s, "aggregate.in_proj_weight"), x, zero, v);
+}
+
+static void classify(const source_t *s, nn_real *v, nn_real *logits) {
+    const int hidden = s->config->model.classifier.layers.count;
+    for (int i = 0; i < hidden; i++) through(s, "classifier", i, true, v);
+    memcpy(logits, v, (size_t)through(s, "classifier", hidden, false, v) * sizeof *v);
 }
 
 void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_real *weights,
@@ -129,7 +136,51 @@ void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_
         for (int k = 0; k < width; k++) presence[i] += m[i][k] * m[i][k] - q[k] * q[k];
     }
     aggregate(&s, width, cells, cell, state, m, v);
-    const int hidden = config->model.classifier.layers.count;
-    for (int i = 0; i < hidden; i++) through(&s, "classifier", i, true, v);
-    memcpy(logits, v, (size_t)through(&s, "classifier", hidden, false, v) * sizeof *v);
+    classify(&s, v, logits);
+}
+
+typedef struct {
+    int width, cells;
+    nn_real state[NAIVE_HIDDEN], m[NAIVE_CELLS][NAIVE_WIDTH];
+    double norm[NAIVE_CELLS];
+} fused_t;
+
+static void fuse(const source_t *s, const nn_batch_t *batch, int question, fused_t *f) {
+    nn_real q[NAIVE_HIDDEN];
+    const int image = batch->image[question];
+    memset(f, 0, sizeof *f);
+    encode_question(s, batch, question, f->state, q);
+    f->width = embed_cells(s, batch, image, q, f->m);
+    f->cells = batch->cell_offset[image + 1] - batch->cell_offset[image];
+    for (int i = 0; i < f->cells; i++) {
+        for (int c = 0; c < f->width; c++) f->norm[i] += f->m[i][c] * f->m[i][c];
+        f->norm[i] = sqrt(f->norm[i]);
+    }
+}
+
+void naive_straight_through(const hp_config_t *config, const hp_params_t *params,
+                            const nn_real *weights, const nn_real *base, const nn_batch_t *batch,
+                            int question, int cells, const int *cell, nn_real *logits) {
+    const source_t s = {config, params, weights}, at_base = {config, params, base};
+    fused_t now, then;
+    fuse(&s, batch, question, &now);
+    fuse(&at_base, batch, question, &then);
+    double hard[NAIVE_CELLS] = {0};
+    for (int i = 0; i < cells; i++) hard[cell[i]] = 1;
+    nn_real v[NAIVE_WIDTH] = {0};
+    if (config->model.aggregate.kind == HP_AGGREGATE_SUM) {
+        for (int i = 0; i < now.cells; i++)
+            for (int c = 0; c < now.width; c++) v[c] += now.m[i][c] + (hard[i] - 1) * then.m[i][c];
+    } else {
+        nn_real x[NAIVE_CELLS * NAIVE_WIDTH];
+        int offset[] = {0, now.cells}, row[NAIVE_CELLS];
+        for (int i = 0; i < now.cells; i++) {
+            row[i] = i;
+            hard[i] += now.norm[i] - then.norm[i];
+            memcpy(x + i * now.width, now.m[i], (size_t)now.width * sizeof *x);
+        }
+        nn_selected_t every = {.questions = 1, .offset = offset, .row = row};
+        relation(&s, now.width, &every, x, hard, now.state, v);
+    }
+    classify(&s, v, logits);
 }

@@ -33,9 +33,73 @@ static void check_differences(hp_attention_t attention, hp_aggregate_t aggregate
 static void test_differences(void **state) {
     (void)state;
     FIX_EACH(attention, aggregate, layers) {
+        if (attention == HP_ATTEND_STRAIGHT_THROUGH) continue; /* its gradient is the surrogate's */
         check_differences(attention, aggregate, layers, true);
         check_differences(attention, aggregate, layers, false);
     }
+}
+
+typedef struct {
+    fixture_t *f;
+    const nn_real *base;
+    const wk_selection_t *selection;
+} surrogate_t;
+
+static double surrogate(void *context) {
+    const surrogate_t *s = context;
+    const fixture_t *f = s->f;
+    double sum = 0;
+    for (int q = 0; q < f->batch->questions; q++) {
+        nn_real logits[FIX_ANSWERS];
+        const int first = s->selection->offset[q];
+        if (f->batch->label[q] < 0) continue;
+        naive_straight_through(&f->config, f->params, f->weights, s->base, f->batch, q,
+                               s->selection->offset[q + 1] - first, s->selection->cell + first,
+                               logits);
+        sum += naive_cross_entropy(FIX_ANSWERS, logits, f->batch->label[q]);
+    }
+    return sum;
+}
+
+/* Forward is han's; the gradient is that of the surrogate. */
+static void check_straight_through(hp_aggregate_t aggregate, int layers, bool grouped) {
+    fix_batch_t b;
+    fix_make_batch(&b, grouped);
+    hp_config_t config = fix_config(HP_ATTEND_STRAIGHT_THROUGH, aggregate, layers);
+    hp_config_t han = fix_config(HP_ATTEND_HAN, aggregate, layers);
+    fixture_t f, g;
+    fix_open(&f, &config);
+    fix_open(&g, &han);
+    f.batch = g.batch = &b.batch;
+    f.pass.train = g.pass.train = false;
+    const double expected = fix_forward(&g);
+    assert_true(fabs(fix_forward(&f) - expected) < 1e-12 * expected);
+    fix_selection_t kept;
+    fix_keep(&f, &kept);
+    assert_memory_equal(kept.cell, g.result.selection.cell,
+                        (size_t)kept.offset[CHECK_QUESTIONS] * sizeof(int));
+    fix_backward(&f);
+    nn_real *base = check_buffer(f.total);
+    memcpy(base, f.weights, f.total * sizeof *base);
+    surrogate_t s = {&f, base, &kept.selection};
+    assert_true(fabs(surrogate(&s) - expected) < 1e-12 * expected);
+    for (int i = 0; i < f.params->count; i++) {
+        const hp_param_t *p = &f.params->param[i];
+        check_gradient(p->name, f.weights + p->offset, (size_t)p->count, f.grads + p->offset,
+                       surrogate, &s);
+    }
+    check_free(base, f.total);
+    fix_close(&f);
+    fix_close(&g);
+}
+
+static void test_straight_through(void **state) {
+    (void)state;
+    for (int layers = 0; layers <= 2; layers++)
+        for (int grouped = 0; grouped <= 1; grouped++) {
+            check_straight_through(HP_AGGREGATE_SUM, layers, grouped);
+            check_straight_through(HP_AGGREGATE_RELATION, layers, grouped);
+        }
 }
 
 /* No hidden layer in the classifier: dropout acts on the pooled vector. */
@@ -65,7 +129,8 @@ static void check_naive(hp_attention_t attention, hp_aggregate_t aggregate, int 
     fix_forward(&f);
     const wk_result_t *r = &f.result;
     const bool sees_question = attention == HP_ATTEND_HAN || attention == HP_ATTEND_ADAHAN ||
-                               attention == HP_ATTEND_LOWEST;
+                               attention == HP_ATTEND_LOWEST ||
+                               attention == HP_ATTEND_STRAIGHT_THROUGH;
     assert_true(sees_question || attention == HP_ATTEND_IMAGE_ONLY || r->presence == NULL);
     double sum = 0;
     int labelled = 0;
@@ -166,6 +231,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_naive),
         cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_straight_through),
         cmocka_unit_test(test_plain_classifier),
         cmocka_unit_test(test_batching),
         cmocka_unit_test(test_evaluation),

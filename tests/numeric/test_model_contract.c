@@ -291,7 +291,7 @@ static void test_refused(void **state) {
     c.model.attention.kind = HP_ATTEND_SOFT;
     table_refused(&c, &fix_shape, "soft");
     c.model.attention.kind = HP_ATTEND_STRAIGHT_THROUGH;
-    table_refused(&c, &fix_shape, "straight_through");
+    table_refused(&c, &fix_shape, "pairwise does not go with straight_through");
     c = good;
     c.model.aggregate.kind = HP_AGGREGATE_RELATION;
     c.model.aggregate.layers.count = 0;
