@@ -1,0 +1,23 @@
+# hanps bench works in its small form, and its JSON holds what scripts read.
+set -eu
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"$HANPS" bench configs/bench.yaml --small --json "$scratch/bench.json" >"$scratch/out"
+grep -q '^sgemm: [0-9]* GFLOP/s$' "$scratch/out"
+python3 - "$scratch/bench.json" <<'END'
+import json, sys
+bench = json.load(open(sys.argv[1]))
+assert bench["machine"]["sgemm_flop_per_s"] > 0 and bench["machine"]["cores"] >= 1
+cases = bench["works"]["W1"]
+for name in "cells16_same", "cells16_own", "cells16_different", "cells100":
+    case = cases[name]
+    assert case["questions"] == 12 and case["images"] == 3 and case["examples_per_s"] > 0, name
+    assert abs(case["step_s"] * case["examples_per_s"] - 12) < 0.01
+same, different, everything = (cases[n] for n in ("cells16_same", "cells16_different", "cells100"))
+assert same["cells_selected"] == 3 * 16 and different["cells_selected"] == 12 * 16 and everything["cells_selected"] == 300
+assert same["forward_flop"] <= everything["forward_flop"]
+assert same["backward_flop"] < different["backward_flop"] < everything["backward_flop"]
+END
+code=0
+"$HANPS" bench configs/bench.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
+[ $code = 2 ] && [ "$(wc -l <"$scratch/err")" = 1 ]
