@@ -548,9 +548,8 @@ hp_status_t hp_store_writer_finish(hp_store_writer_t *w, hp_error_t *err) {
 
 void hp_store_writer_abandon(hp_store_writer_t *writer) {
     if (writer == NULL) return;
-    if (writer->txn != NULL && !writer->failed) {
-        hp_error_t ignored; /* what cannot be kept is imported again */
-        (void)!commit(writer, &ignored);
-    }
+    hp_error_t ignored; /* what cannot be kept is imported again */
+    if (writer->txn != NULL && !writer->failed) (void)!commit(writer, &ignored);
+    if (writer->images == 0 && remove_partial(writer, &ignored) == HP_OK) rmdir(writer->partial);
     release(writer);
 }

@@ -80,7 +80,7 @@ hp_status_t hp_store_write_answers(hp_store_writer_t *writer, int answers,
                                    const char *const *answer, hp_error_t *err) HP_MUST_CHECK;
 
 /* Both release the writer, whatever they return. After a failure or abandon PATH.partial stays, for
- * a later import of the same identity. */
+ * a later import of the same identity, unless it has no image. */
 hp_status_t hp_store_writer_finish(hp_store_writer_t *writer, hp_error_t *err) HP_MUST_CHECK;
 void hp_store_writer_abandon(hp_store_writer_t *writer);
 

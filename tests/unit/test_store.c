@@ -291,7 +291,7 @@ static void test_ragged(void **state) {
     float value[6] = {1, 2, 3, 4, 5, 6}, got[6];
     assert_int_equal(hp_store_writer_open(path, &plan, &w, NULL), HP_OK);
     for (int i = 1; i <= 3; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "%d", i);
         hp_store_image_t image = {.name = name, .features = value, .cells = i};
         assert_int_equal(hp_store_write_image(w, &image, NULL, NULL), HP_OK);

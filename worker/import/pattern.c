@@ -16,12 +16,12 @@ hp_status_t wk_pattern_parse(const char *text, wk_pattern_t *pattern, hp_error_t
     if (*p == '0') {
         char *end;
         pattern->digits = (int)strtol(p + 1, &end, 10);
-        p = end;
+        p = pattern->digits > 0 ? end : "";
     }
     pattern->number = *p == 'd';
-    if ((*p != 'd' && *p != 's') || (pattern->digits && !pattern->number) || pattern->digits < 0 ||
-        pattern->digits > 18 || strchr(p, '%') != NULL || strchr(text, '/') != NULL ||
-        strchr(p, '*') != NULL || strlen(text) >= sizeof pattern->before)
+    if ((*p != 'd' && *p != 's') || (pattern->digits && !pattern->number) || pattern->digits > 18 ||
+        strchr(p, '%') != NULL || strchr(text, '/') != NULL || strchr(p, '*') != NULL ||
+        strlen(text) >= sizeof pattern->before)
         return hp_fail(err, HP_INPUT,
                        "pattern '%s': expected a file name with one %%d, %%0Nd or %%s for the id, "
                        "and * only before it",
