@@ -12,7 +12,7 @@ DEVELOPER ?=
 SANITIZER ?=
 JOBS ?= $(shell nproc)
 
-MODULES := ompi-c openblas lmdb libprotobuf-c yaml-0.1 hdf5 libpng libjpeg yajl libxxhash
+MODULES := ompi-c openblas lmdb libprotobuf-c yaml-0.1 hdf5 libpng libjpeg yajl libxxhash zlib
 TEST_MODULES := cmocka
 PROGRAMS := protoc-c mpirun
 

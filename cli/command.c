@@ -9,8 +9,10 @@ const cli_command_t *cli_commands(void) {
         {"config", "print a configuration, or all its keys", cli_config},
         {"data", "make, import, describe and verify data sets", cli_data},
         {"eval", "score a trained model on a split", cli_eval},
+        {"export", "write the weights as npz or safetensors", cli_export},
         {"masks", "show what a trained model looked at", cli_masks},
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
+        {"stop", "ask a run for a checkpoint and its end", cli_stop},
         {"train", "train a model, in one process or as a rank of mpirun", cli_train},
         {NULL, NULL, NULL},
     };

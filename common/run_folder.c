@@ -122,6 +122,21 @@ hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err
     return take_lock(run, lock_p, err);
 }
 
+hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) {
+    char path[HP_RUN_PATH];
+    HP_TRY(hp_run_path(run, "lock", path, err));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return hp_fail_errno(err, HP_INPUT, "no run in '%s': cannot open '%s'", run, path);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    hp_status_t status = HP_OK;
+    if (fcntl(fd, F_OFD_GETLK, &whole) != 0)
+        status = hp_fail_errno(err, HP_IO, "cannot ask for the lock '%s'", path);
+    else
+        *held_p = whole.l_type != F_UNLCK;
+    close(fd);
+    return status;
+}
+
 void hp_run_unlock(hp_run_lock_t *lock) {
     if (lock == NULL) return;
     close(lock->fd);

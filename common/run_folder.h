@@ -43,6 +43,9 @@ hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *e
 /* Take the lock of a run that exists. HP_INPUT: no such run, or another process uses it (named). */
 hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) HP_MUST_CHECK;
 
+/* Does some process hold the run's lock? */
+hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) HP_MUST_CHECK;
+
 /* The lock is released, also when the process dies. NULL is fine. */
 void hp_run_unlock(hp_run_lock_t *lock);
 
