@@ -29,6 +29,7 @@ typedef enum {
     HP_ATTEND_STRAIGHT_THROUGH
 } hp_attention_t;
 typedef enum { HP_AGGREGATE_SUM, HP_AGGREGATE_PAIRWISE, HP_AGGREGATE_RELATION } hp_aggregate_t;
+typedef enum { HP_ACTIVATION_RELU, HP_ACTIVATION_TANH } hp_activation_t;
 typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;
 
 typedef struct {
@@ -64,10 +65,12 @@ typedef struct {
         struct {
             char trunk[32]; /* features */
             int layers, width;
+            hp_activation_t activation;
         } image;
         struct {
             hp_attention_t kind;
-            int cells; /* k */
+            int cells;       /* k */
+            int hops, width; /* soft */
         } attention;
         struct {
             hp_aggregate_t kind;

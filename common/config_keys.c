@@ -66,19 +66,24 @@ const hp_key_t hp_keys[] = {
     {KEY(model.image.trunk), .initial = "features", .choices = "features",
      .doc = "Where cells come from: features that the store holds."},
     {KEY(model.image.layers), .initial = "2", RANGE(0, 2),
-     .doc = "1x1 layers over each cell, ReLU after each. 0: the cells as they are."},
+     .doc = "1x1 layers over each cell, and as many over the question. 0: the cells as they are."},
     {KEY(model.image.width), .initial = "2048", RANGE(1, 65536),
      .doc = "Width of those layers, and of the question's embedding. Not used with 0 layers: the "
             "width is then the cell's."},
+    {KEY(model.image.activation), .initial = "relu", .choices = "relu|tanh",
+     .doc = "What follows each of those layers. tanh: stacked attention as it was published."},
     {KEY(model.attention.kind), .initial = "han",
-     .choices = "all|han|adahan|random|lowest|image_only||straight_through",
+     .choices = "all|han|adahan|random|lowest|image_only|soft|straight_through",
      .doc =
          "Which cells go on: all; han, the k of largest presence; adahan, those whose softmax of "
          "presence is above 1/cells. Controls: random, k by chance; lowest, the k of smallest "
-         "presence; image_only, k without asking the question. straight_through: han, with "
-         "gradients to all cells."},
+         "presence; image_only, k without asking the question. soft: stacked attention weighs "
+         "all cells. straight_through: han, with gradients to all cells."},
     {KEY(model.attention.cells), .initial = "16", RANGE(1, 65536), .unit = "cells",
      .doc = "k of han and of the controls. An image with fewer cells gives all of them."},
+    {KEY(model.attention.hops), .initial = "2", RANGE(1, 8), .doc = "Hops of soft."},
+    {KEY(model.attention.width), .initial = "1024", RANGE(1, 65536),
+     .doc = "Width in which soft compares cells with the question."},
     {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise|relation",
      .doc = "How selected cells become one vector: their sum; pairwise, attention between the "
             "cells, then the sum; or relation, a network over every pair of cells and the "

@@ -127,6 +127,52 @@ static hp_status_t relation_backward(wk_run_t *run, const nn_real *grad, const w
     return HP_OK;
 }
 
+static void stacked_take(wk_model_t *model, int rows) {
+    nn_stacked_take(&model->stacked, &model->arena, &model->network.stacked, rows,
+                    model->limits.questions, model->slots, model->max_cells, true);
+}
+
+static nn_stacked_weights_t stacked_weights(const wk_run_t *run) {
+    nn_stacked_weights_t weights = {0};
+    for (int hop = 0; hop < run->network->stacked.hops; hop++) {
+        const int *index = run->network->stacked_weight[hop];
+        weights.image[hop] = wk_weight(run, index[0]);
+        weights.question[hop] = wk_weight(run, index[1]);
+        weights.bias[hop] = wk_weight(run, index[2]);
+        weights.score[hop] = wk_weight(run, index[3]);
+    }
+    return weights;
+}
+
+static hp_status_t stacked_forward(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    for (int hop = 0; hop < run->network->stacked.hops; hop++)
+        for (int i = 0; i < 4; i++) HP_TRY(wk_need(run, run->network->stacked_weight[hop][i]));
+    const nn_stacked_weights_t weights = stacked_weights(run);
+    run->madds += nn_stacked_forward(&model->stacked, &model->selected, &weights, model->x,
+                                     wk_question_vector(model), model->pooled);
+    return HP_OK;
+}
+
+static hp_status_t stacked_backward(wk_run_t *run, const nn_real *grad, const wk_grads_t *to) {
+    wk_model_t *model = run->model;
+    const nn_stacked_weights_t weights = stacked_weights(run);
+    nn_stacked_grads_t grads = {.x = to->x, .q = to->q};
+    const int hops = run->network->stacked.hops;
+    for (int hop = 0; hop < hops; hop++) {
+        const int *index = run->network->stacked_weight[hop];
+        grads.image[hop] = wk_grad_cleared(run, index[0]);
+        grads.question[hop] = wk_grad_cleared(run, index[1]);
+        grads.bias[hop] = wk_grad_cleared(run, index[2]);
+        grads.score[hop] = wk_grad_cleared(run, index[3]);
+    }
+    run->madds +=
+        nn_stacked_backward(&model->stacked, &model->selected, &weights, model->x, grad, &grads);
+    for (int hop = hops - 1; hop >= 0; hop--)
+        for (int i = 3; i >= 0; i--) HP_TRY(wk_finish(run, run->network->stacked_weight[hop][i]));
+    return HP_OK;
+}
+
 static const struct {
     void (*take)(wk_model_t *model, int rows); /* NULL: no workspace of its own */
     hp_status_t (*forward)(wk_run_t *run);
@@ -135,6 +181,7 @@ static const struct {
     [WK_SUM] = {NULL, sum_forward, sum_backward},
     [WK_PAIRWISE] = {pairwise_take, pairwise_forward, pairwise_backward},
     [WK_RELATION] = {relation_take, relation_forward, relation_backward},
+    [WK_STACKED] = {stacked_take, stacked_forward, stacked_backward},
 };
 
 void wk_aggregate_take(wk_model_t *model, int rows) {

@@ -11,12 +11,13 @@ static void swap(nn_real **a, nn_real **b) {
     *b = t;
 }
 
-/* The parameters' gradients of one layer; *grad is that of its output and passes its ReLU. */
+/* The parameters' gradients of one layer; grad is that of its output and passes its activation. */
 static hp_status_t weight_backward(wk_run_t *run, const wk_linear_t *layer, int rows,
                                    const nn_real *in, const nn_real *out, nn_real *grad) {
-    run->madds +=
-        nn_linear_backward_weight(rows, layer->in, layer->out, in, layer->relu ? out : NULL, grad,
-                                  wk_grad(run, layer->weight), wk_grad(run, layer->bias));
+    if (layer->activation == WK_TANH) nn_tanh_rows_backward(rows, layer->out, out, grad);
+    run->madds += nn_linear_backward_weight(rows, layer->in, layer->out, in,
+                                            layer->activation == WK_RELU ? out : NULL, grad,
+                                            wk_grad(run, layer->weight), wk_grad(run, layer->bias));
     HP_TRY(wk_finish(run, layer->weight));
     return wk_finish(run, layer->bias);
 }

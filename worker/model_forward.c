@@ -4,6 +4,7 @@
 #include "worker/nn/linear.h"
 #include "worker/nn/loss.h"
 #include "worker/nn/presence.h"
+#include "worker/nn/rows.h"
 
 #include <limits.h>
 
@@ -82,8 +83,9 @@ static hp_status_t stack_forward(wk_run_t *run, const wk_stack_t *stack, int row
         HP_TRY(wk_need(run, layer->weight));
         HP_TRY(wk_need(run, layer->bias));
         run->madds +=
-            nn_linear_forward(rows, layer->in, layer->out, layer->relu, in,
+            nn_linear_forward(rows, layer->in, layer->out, layer->activation == WK_RELU, in,
                               wk_weight(run, layer->weight), wk_weight(run, layer->bias), out[i]);
+        if (layer->activation == WK_TANH) nn_tanh_rows(rows, layer->out, out[i]);
     }
     return HP_OK;
 }
@@ -112,10 +114,11 @@ static bool presence_forward(wk_run_t *run, const nn_real *x) {
     const nn_batch_t *batch = run->batch;
     const int width = run->network->width;
     nn_presence_offsets(batch, model->presence_offset);
-    if (run->network->attention == HP_ATTEND_ALL || run->network->attention == HP_ATTEND_RANDOM)
+    const hp_attention_t attention = run->network->attention;
+    if (attention == HP_ATTEND_ALL || attention == HP_ATTEND_RANDOM || attention == HP_ATTEND_SOFT)
         return false;
     nn_squared_norms(batch->cell_offset[batch->images], width, x, model->norm);
-    if (run->network->attention == HP_ATTEND_IMAGE_ONLY)
+    if (attention == HP_ATTEND_IMAGE_ONLY)
         nn_presence_image_only(batch, model->norm, model->presence_offset, model->presence);
     else
         run->madds += nn_presence(batch, width, x, wk_question_vector(model), model->norm,

@@ -8,13 +8,16 @@
 #include "worker/nn/pairwise.h"
 #include "worker/nn/relation.h"
 #include "worker/nn/select.h"
+#include "worker/nn/stacked.h"
 
 enum { WK_STACK_LAYERS = HP_CONFIG_LAYERS };
+
+typedef enum { WK_LINEAR, WK_RELU, WK_TANH } wk_activation_t;
 
 /* A linear layer; weight and bias are rows of the parameter table. */
 typedef struct {
     int in, out;
-    bool relu;
+    wk_activation_t activation;
     int weight, bias;
 } wk_linear_t;
 
@@ -24,7 +27,7 @@ typedef struct {
 } wk_stack_t;
 
 /* How cells become one vector. */
-typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION } wk_aggregate_t;
+typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_STACKED } wk_aggregate_t;
 
 /* The network as a configuration and the data's shape define it; a pure function of them. */
 typedef struct {
@@ -37,8 +40,10 @@ typedef struct {
     nn_pairwise_shape_t pairwise;
     nn_relation_shape_t relation;
     int relation_weight[NN_RELATION_LAYERS], relation_bias[NN_RELATION_LAYERS];
-    wk_stack_t classifier; /* hidden layers */
-    wk_stack_t output;     /* the layer to the answers; dropout stands before it */
+    nn_stacked_shape_t stacked;
+    int stacked_weight[NN_STACKED_HOPS][4]; /* image, question, bias, score */
+    wk_stack_t classifier;                  /* hidden layers */
+    wk_stack_t output;                      /* the layer to the answers; dropout stands before it */
     double dropout;
     hp_attention_t attention;
     nn_select_t select;
@@ -83,6 +88,7 @@ struct wk_model {
 
     nn_pairwise_t pairwise;
     nn_relation_t relation;
+    nn_stacked_t stacked;
     nn_real *grad_state; /* [questions][hidden], where the aggregation reads `last`; else NULL */
     nn_real *pooled;     /* [questions][pooled] */
     nn_real *classifier_out[WK_STACK_LAYERS], *output_out[WK_STACK_LAYERS];

@@ -34,15 +34,15 @@ static hp_status_t add_bias(builder_t *b, const char *name, int size, double sca
 
 /* Appends a linear layer `prefix`.N to a stack; N counts from `first`. */
 static hp_status_t add_linear(builder_t *b, wk_stack_t *stack, const char *prefix, int first,
-                              int in, int out, bool relu) {
+                              int in, int out, wk_activation_t activation) {
     wk_linear_t *layer = &stack->layer[stack->count];
-    *layer = (wk_linear_t){.in = in, .out = out, .relu = relu};
+    *layer = (wk_linear_t){.in = in, .out = out, .activation = activation};
     char name[HP_PARAM_NAME];
     const double bound = 1.0 / sqrt(in);
     format_name(name, "%s.%d.weight", prefix, first + stack->count);
     if (b->he)
-        HP_TRY(add(b, name, out, in, HP_INIT_NORMAL, relu ? sqrt(2.0) * bound : bound, false,
-                   &layer->weight));
+        HP_TRY(add(b, name, out, in, HP_INIT_NORMAL,
+                   activation == WK_RELU ? sqrt(2.0) * bound : bound, false, &layer->weight));
     else
         HP_TRY(add(b, name, out, in, HP_INIT_UNIFORM, bound, false, &layer->weight));
     format_name(name, "%s.%d.bias", prefix, first + stack->count);
@@ -75,11 +75,28 @@ static hp_status_t add_relation(builder_t *b, wk_network_t *net) {
     wk_stack_t g = {0};
     int in = 2 * net->width + net->hidden;
     for (int l = 0; l < net->relation.layers; in = net->relation.size[l++]) {
-        HP_TRY(add_linear(b, &g, "aggregate.g", 0, in, net->relation.size[l], true));
+        HP_TRY(add_linear(b, &g, "aggregate.g", 0, in, net->relation.size[l], WK_RELU));
         net->relation_weight[l] = g.layer[l].weight;
         net->relation_bias[l] = g.layer[l].bias;
     }
     return HP_OK;
+}
+
+/* One hop of stacked attention. The image's part has no bias: the question's has one. */
+static hp_status_t add_hop(builder_t *b, wk_network_t *net, int hop) {
+    const int a = net->stacked.attention, d = net->width;
+    const double bound = 1.0 / sqrt(d);
+    const hp_init_kind_t init = b->he ? HP_INIT_NORMAL : HP_INIT_UNIFORM;
+    char name[HP_PARAM_NAME];
+    int *index = net->stacked_weight[hop];
+    format_name(name, "attention.hop.%d.image.weight", hop);
+    HP_TRY(add(b, name, a, d, init, bound, false, &index[0]));
+    format_name(name, "attention.hop.%d.question.weight", hop);
+    HP_TRY(add(b, name, a, d, init, bound, false, &index[1]));
+    format_name(name, "attention.hop.%d.question.bias", hop);
+    HP_TRY(add_bias(b, name, a, bound, &index[2]));
+    format_name(name, "attention.hop.%d.score.weight", hop);
+    return add(b, name, 1, a, init, 1.0 / sqrt(a), false, &index[3]);
 }
 
 static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
@@ -107,11 +124,10 @@ static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net
         net->straight_through = true;
         return HP_OK;
     case HP_ATTEND_SOFT:
-        break;
+        net->select.kind = NN_SELECT_ALL; /* weighted, not chosen */
+        return HP_OK;
     }
-    return hp_fail(err, HP_INPUT,
-                   "model.attention.kind: soft is not there yet; allowed: all, han, adahan, "
-                   "random, lowest, image_only, straight_through");
+    return hp_fail(err, HP_INTERNAL, "model.attention.kind: %d is none", (int)net->attention);
 }
 
 static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shape,
@@ -166,9 +182,25 @@ static hp_status_t choose_relation(const hp_config_t *config, wk_network_t *net,
     return HP_OK;
 }
 
+static hp_status_t choose_stacked(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
+    if (config->model.aggregate.kind != HP_AGGREGATE_SUM)
+        return hp_fail(
+            err, HP_INPUT,
+            "model.aggregate.kind: soft attention pools by its own weights; allowed: sum");
+    const int hops = config->model.attention.hops, width = config->model.attention.width;
+    if (hops < 1 || hops > NN_STACKED_HOPS || width < 1)
+        return hp_fail(err, HP_INPUT,
+                       "model.attention: %d hops of width %d; allowed: 1 to %d hops, 1 or more",
+                       hops, width, NN_STACKED_HOPS);
+    net->aggregate = WK_STACKED;
+    net->stacked = (nn_stacked_shape_t){.width = net->width, .attention = width, .hops = hops};
+    return HP_OK;
+}
+
 static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
     net->aggregate = WK_SUM;
     net->pooled = net->width;
+    if (net->attention == HP_ATTEND_SOFT) return choose_stacked(config, net, err);
     if (config->model.aggregate.kind == HP_AGGREGATE_SUM) return HP_OK;
     if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
         return choose_relation(config, net, err);
@@ -207,6 +239,8 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
     HP_TRY(choose_attention(config, net, err));
     HP_TRY(choose_aggregate(config, net, err));
 
+    const wk_activation_t activation =
+        config->model.image.activation == HP_ACTIVATION_TANH ? WK_TANH : WK_RELU;
     builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
     HP_TRY(add_lstm(&b, net));
     /* Without image layers q still has to become as wide as a cell: one plain linear map. A
@@ -214,19 +248,20 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
     const bool asks = net->aggregate != WK_RELATION || net->attention != HP_ATTEND_ALL;
     for (int i = 0; asks && i < (layers > 0 ? layers : 1); i++)
         HP_TRY(add_linear(&b, &net->question, "question.mlp", 0, i == 0 ? net->hidden : net->width,
-                          net->width, layers > 0));
+                          net->width, layers > 0 ? activation : WK_LINEAR));
     for (int i = 0; i < layers; i++)
         HP_TRY(add_linear(&b, &net->image, "image.embed", 0, i == 0 ? net->channels : net->width,
-                          net->width, true));
+                          net->width, activation));
     if (net->aggregate == WK_PAIRWISE) HP_TRY(add_projection(&b, net));
     if (net->aggregate == WK_RELATION) HP_TRY(add_relation(&b, net));
+    for (int hop = 0; hop < net->stacked.hops; hop++) HP_TRY(add_hop(&b, net, hop));
     const hp_layers_t *hidden = &config->model.classifier.layers;
     int in = net->pooled;
     for (int i = 0; i < hidden->count; i++) {
-        HP_TRY(add_linear(&b, &net->classifier, "classifier", 0, in, hidden->size[i], true));
+        HP_TRY(add_linear(&b, &net->classifier, "classifier", 0, in, hidden->size[i], WK_RELU));
         in = hidden->size[i];
     }
-    return add_linear(&b, &net->output, "classifier", hidden->count, in, net->answers, false);
+    return add_linear(&b, &net->output, "classifier", hidden->count, in, net->answers, WK_LINEAR);
 }
 
 hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *shape,

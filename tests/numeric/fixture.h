@@ -19,6 +19,9 @@ static inline hp_config_t fix_config(hp_attention_t attention, hp_aggregate_t ag
     c.model.image.width = 6;
     c.model.attention.kind = attention;
     c.model.attention.cells = 3;
+    c.model.attention.hops = 2;
+    c.model.attention.width = 5;
+    if (attention == HP_ATTEND_SOFT) c.model.image.activation = HP_ACTIVATION_TANH;
     c.model.aggregate.kind = aggregate;
     c.model.aggregate.heads = 2;
     c.model.aggregate.head_width = 2;
@@ -169,7 +172,7 @@ static inline void fix_keep(const fixture_t *f, fix_selection_t *kept) {
 
 /* Which attentions go with which aggregations. */
 static inline bool fix_fits(hp_attention_t attention, hp_aggregate_t aggregate) {
-    if (attention == HP_ATTEND_SOFT) return false;
+    if (attention == HP_ATTEND_SOFT) return aggregate == HP_AGGREGATE_SUM;
     return attention != HP_ATTEND_STRAIGHT_THROUGH || aggregate != HP_AGGREGATE_PAIRWISE;
 }
 

@@ -35,13 +35,21 @@ static int through(const source_t *s, const char *prefix, int number, bool relu,
     return (int)p->shape[0];
 }
 
-/* Whether q is added to the cells: everywhere but in a relation of all cells. */
-static bool fused(const hp_config_t *config) {
+/* The 1x1 layers and the question's, in place. */
+static int embed(const source_t *s, const char *prefix, int number, nn_real *v) {
+    const bool relu = s->config->model.image.activation == HP_ACTIVATION_RELU;
+    const int width = through(s, prefix, number, relu, v);
+    for (int i = 0; i < width && !relu; i++) v[i] = tanh(v[i]);
+    return width;
+}
+
+/* A relation of all cells reads the LSTM's state alone: there is no q. */
+static bool asks(const hp_config_t *config) {
     return config->model.aggregate.kind != HP_AGGREGATE_RELATION ||
            config->model.attention.kind != HP_ATTEND_ALL;
 }
 
-/* state: the LSTM's last; q: what is added to the cells. */
+/* state: the LSTM's last; q: MLP(state), or zero where there is none. */
 static void encode_question(const source_t *s, const nn_batch_t *batch, int question,
                             nn_real *state, nn_real *q) {
     const int embedding = s->config->model.question.embedding;
@@ -56,24 +64,25 @@ static void encode_question(const source_t *s, const nn_batch_t *batch, int ques
                find(s, "question.lstm.weight_ih_l0"), find(s, "question.lstm.weight_hh_l0"),
                find(s, "question.lstm.bias_ih_l0"), find(s, "question.lstm.bias_hh_l0"), state);
     memcpy(q, state, NAIVE_HIDDEN * sizeof *q);
-    if (!fused(s->config)) {
+    if (!asks(s->config)) {
         memset(q, 0, NAIVE_HIDDEN * sizeof *q);
         return;
     }
     int layers = s->config->model.image.layers;
     if (layers == 0) through(s, "question.mlp", 0, false, q);
-    for (int i = 0; i < layers; i++) through(s, "question.mlp", i, true, q);
+    for (int i = 0; i < layers; i++) embed(s, "question.mlp", i, q);
 }
 
-/* m of every cell of the question's image; returns its width. */
+/* m of every cell of the question's image, or x where attention is soft; returns its width. */
 static int embed_cells(const source_t *s, const nn_batch_t *batch, int image, const nn_real *q,
                        nn_real (*m)[NAIVE_WIDTH]) {
     int width = batch->channels;
     for (int c = batch->cell_offset[image]; c < batch->cell_offset[image + 1]; c++, m++) {
         memcpy(*m, batch->cells + c * batch->channels, (size_t)batch->channels * sizeof **m);
         for (int i = 0; i < s->config->model.image.layers; i++)
-            width = through(s, "image.embed", i, true, *m);
-        for (int k = 0; k < width; k++) (*m)[k] += q[k];
+            width = embed(s, "image.embed", i, *m);
+        for (int k = 0; k < width && s->config->model.attention.kind != HP_ATTEND_SOFT; k++)
+            (*m)[k] += q[k];
     }
     return width;
 }
@@ -94,8 +103,28 @@ static void relation(const source_t *s, int width, const nn_selected_t *selected
     naive_relation(&shape, selected, gate, &weights, &(nn_relation_in_t){x, NULL, state}, v);
 }
 
+static void soft(const source_t *s, int width, const nn_selected_t *selected, const nn_real *x,
+                 const nn_real *q, nn_real *v) {
+    const nn_stacked_shape_t shape = {width, s->config->model.attention.width,
+                                      s->config->model.attention.hops};
+    nn_stacked_weights_t weights;
+    for (int hop = 0; hop < shape.hops; hop++) {
+        char name[HP_PARAM_NAME];
+        snprintf(name, sizeof name, "attention.hop.%d.image.weight", hop);
+        weights.image[hop] = find(s, name);
+        snprintf(name, sizeof name, "attention.hop.%d.question.weight", hop);
+        weights.question[hop] = find(s, name);
+        snprintf(name, sizeof name, "attention.hop.%d.question.bias", hop);
+        weights.bias[hop] = find(s, name);
+        snprintf(name, sizeof name, "attention.hop.%d.score.weight", hop);
+        weights.score[hop] = find(s, name);
+    }
+    naive_stacked(&shape, selected, &weights, x, q, v);
+}
+
 static void aggregate(const source_t *s, int width, int cells, const int *cell,
-                      const nn_real *state, nn_real (*m)[NAIVE_WIDTH], nn_real *v) {
+                      const nn_real *state, const nn_real *q, nn_real (*m)[NAIVE_WIDTH],
+                      nn_real *v) {
     nn_real x[NAIVE_CELLS * NAIVE_WIDTH], zero[NAIVE_WIDTH] = {0};
     int offset[] = {0, cells}, row[NAIVE_CELLS];
     for (int i = 0; i < cells; i++) {
@@ -103,6 +132,10 @@ static void aggregate(const source_t *s, int width, int cells, const int *cell,
         memcpy(x + i * width, m[cell[i]], (size_t)width * sizeof *x);
     }
     nn_selected_t selected = {.questions = 1, .offset = offset, .row = row};
+    if (s->config->model.attention.kind == HP_ATTEND_SOFT) {
+        soft(s, width, &selected, x, q, v);
+        return;
+    }
     if (s->config->model.aggregate.kind == HP_AGGREGATE_SUM) {
         naive_pool(&selected, width, x, zero, v);
         return;
@@ -135,7 +168,7 @@ void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_
         presence[i] = 0;
         for (int k = 0; k < width; k++) presence[i] += m[i][k] * m[i][k] - q[k] * q[k];
     }
-    aggregate(&s, width, cells, cell, state, m, v);
+    aggregate(&s, width, cells, cell, state, q, m, v);
     classify(&s, v, logits);
 }
 

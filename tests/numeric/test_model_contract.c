@@ -289,7 +289,11 @@ static void test_refused(void **state) {
     table_refused(&c, &fix_shape, "bf16");
     c = good;
     c.model.attention.kind = HP_ATTEND_SOFT;
-    table_refused(&c, &fix_shape, "soft");
+    table_refused(&c, &fix_shape, "soft attention pools by its own weights; allowed: sum");
+    c.model.aggregate.kind = HP_AGGREGATE_SUM;
+    c.model.attention.hops = 9;
+    table_refused(&c, &fix_shape, "9 hops");
+    c = good;
     c.model.attention.kind = HP_ATTEND_STRAIGHT_THROUGH;
     table_refused(&c, &fix_shape, "pairwise does not go with straight_through");
     c = good;

@@ -48,4 +48,16 @@ static inline void nn_softmax(int n, nn_real *v) {
     for (int i = 0; i < n; i++) v[i] /= sum;
 }
 
+/* x = tanh(x), [rows][width] */
+static inline void nn_tanh_rows(int rows, int width, nn_real *x) {
+    for (int r = 0; r < rows; r++, x += width)
+        for (int i = 0; i < width; i++) x[i] = nn_tanh(x[i]);
+}
+
+/* grad: from the gradient of y = tanh(x) to that of x. */
+static inline void nn_tanh_rows_backward(int rows, int width, const nn_real *y, nn_real *grad) {
+    for (int r = 0; r < rows; r++, y += width, grad += width)
+        for (int i = 0; i < width; i++) grad[i] *= 1 - y[i] * y[i];
+}
+
 #endif
