@@ -22,9 +22,9 @@ cluster: {consistency: sync, sync_shards: 2, threads: 1}
 checkpoint: {every_steps: 0, every_minutes: 0}
 END
 
-# The weights and moments of a run's newest checkpoint, as one hash.
-weights() {
-    "$HANPS" checkpoint show "$1" 2>/dev/null | sed -n 's/^weights *//p'
+# same A B WHY: the newest checkpoints of two runs have the same bits.
+same() {
+    "$HANPS" checkpoint diff "$1" "$2" >"$work/out" 2>&1 || fail "$3: $(cat "$work/out")"
 }
 
 # bad WANT ARGUMENT...: exit status 2 and one line that contains WANT.

@@ -1,0 +1,52 @@
+# hanps train under mpirun: the same bits for any number of servers and workers, across a resume on
+# another number, async, wrong input on all ranks.
+. tests/support/run.sh
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+train() { # ranks, run, then arguments
+    ranks=$1 run=$2
+    shift 2
+    timeout 100 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -np "$ranks" \
+        "$HANPS" train "$work/config.yaml" --run "$work/$run" "$@" >"$work/out" 2>&1
+}
+
+"$HANPS" train "$work/config.yaml" --run "$work/one" >"$work/out" 2>&1 || fail "one process: $(cat "$work/out")"
+for servers in 1 2 3; do
+    for workers in 1 2 3; do
+        run=run-$servers-$workers
+        train $((servers + workers)) $run --servers $servers || fail "$run: $(cat "$work/out")"
+        same "$work/one" "$work/$run" "$servers servers, $workers workers"
+        [ "$(ls "$work/$run/log" | grep -c worker)" = $workers ] || fail "$run: $(ls "$work/$run/log")"
+        grep -q '"state":"done","step":24,' "$work/$run/status" || fail "$run: $(cat "$work/$run/status")"
+    done
+done
+
+# Stopped on 1 server and 2 workers, resumed on 3 and 1.
+train 3 moved --servers 1 --set run.steps=11 || fail "first part: $(cat "$work/out")"
+train 4 moved --servers 3 --resume --set run.steps=24 || fail "second part: $(cat "$work/out")"
+same "$work/one" "$work/moved" "resumed on other ranks"
+
+# Left to itself, a step is as many units as there are workers, and stays so.
+train 3 auto --set cluster.sync_shards=auto || fail "auto: $(cat "$work/out")"
+grep -Eq 'sync_shards: *2' "$work/auto/config.yaml" || fail "sync_shards: $(grep sync "$work/auto/config.yaml")"
+
+train 5 async --servers 2 --set cluster.consistency=async --set run.steps=50 || fail "async: $(cat "$work/out")"
+grep -q '"state":"done","step":50,' "$work/async/status" || fail "async: $(cat "$work/async/status")"
+awk '/^ +[0-9]/ { n += $3 } END { exit n != 50 }' "$work/out" || fail "async: units do not add up: $(cat "$work/out")"
+
+# Wrong input: every rank ends, hanps says one line, nothing hangs.
+refused() { # what the line says, ranks, then arguments
+    want=$1
+    shift
+    train "$@"
+    code=$?
+    [ $code = 2 ] || fail "$want: exit status $code: $(cat "$work/out")"
+    [ "$(grep -c '^hanps' "$work/out")" = 1 ] || fail "$want: not one line: $(cat "$work/out")"
+    grep '^hanps' "$work/out" | grep -q "$want" || fail "no '$want': $(cat "$work/out")"
+}
+refused "leave no worker" 2 x --servers 2
+refused "no_such_store" 3 x --set data.store="$work/no_such_store"
+refused "model.bogus" 3 x --set model.bogus=1
+refused "exists" 3 one
+refused "no such option" 3 x --bogus
+[ ! -e "$work/x" ] || fail "a refused run left a folder"
+exit 0
