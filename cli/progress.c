@@ -79,7 +79,7 @@ static void read_last_line(const char *path, char *line, size_t size) {
                 *end = '\0';
                 char *begin = strrchr(tail, '\n');
                 const char *text = begin != NULL ? begin + 1 : tail;
-                if (strlen(text) < size) strcpy(line, text);
+                if (strlen(text) < size) memcpy(line, text, strlen(text) + 1);
             }
         }
     }

@@ -163,7 +163,7 @@ static hp_status_t prepare(const cli_train_args_t *args, bool launched, int rank
     cli_plan_t *plan = &start->plan;
     if (strlen(args->run) >= sizeof plan->run)
         return hp_fail(err, HP_INPUT, "--run: the name is longer than %d bytes", CLI_PATH - 1);
-    strcpy(plan->run, args->run);
+    memcpy(plan->run, args->run, strlen(args->run) + 1);
     HP_TRY(read_config(args, &plan->config, log, err));
     HP_TRY(deal_ranks(args, launched, ranks, plan, log, err));
     HP_TRY(look_at_store(start, err));

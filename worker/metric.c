@@ -176,7 +176,8 @@ static double vqa_2016(const hp_question_t *q, char *human, size_t slot, const c
                        char *scratch) {
     wk_vqa_punctuation(prediction, scratch);
     wk_vqa_digit_article(scratch, scratch + slot);
-    for (int i = 0; i < q->answers; i++) strcpy(human + (size_t)i * slot, q->answer[i].text);
+    for (int i = 0; i < q->answers; i++)
+        memcpy(human + (size_t)i * slot, q->answer[i].text, strlen(q->answer[i].text) + 1);
     if (!all_same(q->answers, human, slot))
         for (int i = 0; i < q->answers; i++)
             wk_vqa_punctuation(q->answer[i].text, human + (size_t)i * slot);

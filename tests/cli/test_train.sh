@@ -1,5 +1,6 @@
 # hanps train and eval in one process: it learns, runs repeat bit for bit, a stop and a resume change
 # nothing, signals, and what a user can get wrong.
+work= # set there
 . tests/support/run.sh
 train() { # run, then arguments
     run=$1

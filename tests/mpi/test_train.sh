@@ -1,5 +1,6 @@
 # hanps train under mpirun: the same bits for any number of servers and workers, across a resume on
 # another number, async, wrong input on all ranks.
+work= # set there
 . tests/support/run.sh
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 train() { # ranks, run, then arguments
@@ -15,7 +16,8 @@ for servers in 1 2 3; do
         run=run-$servers-$workers
         train $((servers + workers)) $run --servers $servers || fail "$run: $(cat "$work/out")"
         same "$work/one" "$work/$run" "$servers servers, $workers workers"
-        [ "$(ls "$work/$run/log" | grep -c worker)" = $workers ] || fail "$run: $(ls "$work/$run/log")"
+        set -- "$work/$run"/log/worker-*.jsonl
+        [ $# = $workers ] || fail "$run: logs of workers: $*"
         grep -q '"state":"done","step":24,' "$work/$run/status" || fail "$run: $(cat "$work/$run/status")"
     done
 done
