@@ -23,6 +23,7 @@ hp_status_t cli_train(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_eval(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_masks(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_monitor(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_report(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_checkpoint(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_export(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_stop(int argc, char **argv, hp_error_t *err);

@@ -124,6 +124,7 @@ static void put_run(const arguments_t *a, const hp_run_status_t *status, bool kn
         time_s = fmax(time_s, w->time_s);
         step = fmax(step, w->step);
     }
+    if (known) step = fmax(step, (double)status->step);
     printf("%s: %s, step %.0f", a->run, known ? hp_run_state_name(status->state) : "no status",
            step);
     if (known && status->steps > 0)

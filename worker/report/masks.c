@@ -52,31 +52,46 @@ static shown_t *find_shown(job_t *job, uint64_t question) {
 
 /* ---- which questions ---- */
 
-/* A second question of the image, of another type where there is one; UINT64_MAX: none near. */
-static uint64_t partner(job_t *job, uint64_t question, uint64_t end, hp_error_t *err,
-                        hp_status_t *status) {
-    enum { NEAR = 64 };
+static bool is_shown(const job_t *job, uint64_t question) {
+    for (int i = 0; i < job->shown_count; i++)
+        if (job->shown[i].question == question) return true;
+    return false;
+}
+
+/* How different two questions are: what one looks for in a second question of an image. */
+static int difference(const char *answer_type, const char *question_type, const hp_question_t *q) {
+    return 2 * (strcmp(answer_type, q->answer_type) != 0) +
+           (strcmp(question_type, q->question_type) != 0);
+}
+
+/* A second question of the image, of another type if possible. *second_p: UINT64_MAX where no other
+ * is near. */
+static hp_status_t find_partner(job_t *job, uint64_t question, uint64_t *second_p,
+                                hp_error_t *err) {
+    enum { NEAR = 32 };
     const uint32_t *image = hp_store_question_image(job->options->trained->store);
+    uint64_t begin = job->scored.first, end = begin + job->scored.count;
     hp_question_t record;
-    char type[128];
-    *status = hp_store_read_question(job->reader, question, &record, err);
-    if (*status != HP_OK) return UINT64_MAX;
-    snprintf(type, sizeof type, "%s", record.question_type);
-    uint64_t found = UINT64_MAX;
-    for (uint64_t q = question + 1; q < end && q <= question + NEAR; q++) {
-        if (image[q] != image[question]) continue;
-        *status = hp_store_read_question(job->reader, q, &record, err);
-        if (*status != HP_OK) return UINT64_MAX;
-        if (strcmp(type, record.question_type) != 0) return q;
-        if (found == UINT64_MAX) found = q;
+    char answer_type[128], question_type[128];
+    HP_TRY(hp_store_read_question(job->reader, question, &record, err));
+    snprintf(answer_type, sizeof answer_type, "%s", record.answer_type);
+    snprintf(question_type, sizeof question_type, "%s", record.question_type);
+    int best = -1;
+    if (question > begin + NEAR) begin = question - NEAR;
+    *second_p = UINT64_MAX;
+    for (uint64_t q = begin; q < end && q <= question + NEAR; q++) {
+        if (image[q] != image[question] || is_shown(job, q)) continue;
+        HP_TRY(hp_store_read_question(job->reader, q, &record, err));
+        int d = difference(answer_type, question_type, &record);
+        if (d <= best) continue;
+        best = d;
+        *second_p = q;
     }
-    return found;
+    return HP_OK;
 }
 
 static void add_shown(job_t *job, uint64_t question) {
-    for (int i = 0; i < job->shown_count; i++)
-        if (job->shown[i].question == question) return;
-    if (job->shown_count < job->capacity)
+    if (!is_shown(job, question) && job->shown_count < job->capacity)
         job->shown[job->shown_count++] =
             (shown_t){.question = question,
                       .image = hp_store_question_image(job->options->trained->store)[question]};
@@ -87,10 +102,9 @@ static hp_status_t choose_spread(job_t *job, hp_error_t *err) {
     uint64_t anchors = ((uint64_t)job->options->count + 1) / 2;
     for (uint64_t i = 0; i < anchors && i < count; i++) {
         uint64_t question = first + (anchors < count ? i * (count / anchors) : i);
+        uint64_t second;
         add_shown(job, question);
-        hp_status_t status = HP_OK;
-        uint64_t second = partner(job, question, first + count, err, &status);
-        HP_TRY(status);
+        HP_TRY(find_partner(job, question, &second, err));
         if (second != UINT64_MAX) add_shown(job, second);
     }
     return HP_OK;
