@@ -2,7 +2,10 @@
 set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-fail() { echo "FAIL: $*"; exit 1; }
+fail() {
+    echo "FAIL: $*"
+    exit 1
+}
 
 "$HANPS" data synth sort-of-clevr --out "$work/a" --images 30 --valid 5 --test 7 || fail "synth"
 "$HANPS" data synth sort-of-clevr --out "$work/b" --images 12 --valid 5 --test 3 || fail "synth"
