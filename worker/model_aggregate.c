@@ -52,8 +52,8 @@ static void relation_take(wk_model_t *model, int rows) {
     const nn_relation_shape_t *shape = &model->network.relation;
     const int questions = model->limits.questions;
     const int64_t cells = (int64_t)model->slots / questions;
-    int64_t pairs = questions * cells * cells, numbers = 0;
-    for (int l = 0; l < shape->layers; l++) numbers += shape->size[l];
+    int64_t pairs = questions * cells * cells, numbers = shape->size[0];
+    for (int l = 1; l < shape->layers; l++) numbers += shape->size[l];
     const int64_t most = RELATION_BYTES / (numbers * (int64_t)sizeof(nn_real));
     if (pairs > most) pairs = most;
     nn_relation_take(&model->relation, &model->arena, shape, rows, questions, pairs, true);

@@ -15,7 +15,10 @@ static int patch(const nn_conv_shape_t *shape) {
 
 void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, bool train) {
     int tile = COLUMN_NUMBERS / patch(shape);
-    *conv = (nn_conv_t){.shape = *shape, .tile = tile < 16 ? 16 : tile};
+    *conv = (nn_conv_t){.shape = *shape,
+                        .out_height = nn_conv_out_height(shape),
+                        .out_width = nn_conv_out_width(shape),
+                        .tile = tile < 16 ? 16 : tile};
     size_t numbers = (size_t)patch(shape) * sizeof(nn_real);
     conv->column = hp_arena_take(arena, (size_t)conv->tile, numbers);
     conv->weight = hp_arena_take(arena, (size_t)shape->filters, numbers);
@@ -40,12 +43,12 @@ typedef struct {
     int inside, count;
 } span_t;
 
-static span_t kernel_row(const nn_conv_shape_t *shape, int64_t position, int ky) {
-    int out_width = nn_conv_out_width(shape), out_height = nn_conv_out_height(shape);
-    int x = (int)(position % out_width) * shape->stride - shape->padding;
-    int64_t line = position / out_width;
-    int y = (int)(line % out_height) * shape->stride - shape->padding + ky;
-    int64_t image = line / out_height;
+static span_t kernel_row(const nn_conv_t *conv, int64_t position, int ky) {
+    const nn_conv_shape_t *shape = &conv->shape;
+    int x = (int)(position % conv->out_width) * shape->stride - shape->padding;
+    int64_t line = position / conv->out_width;
+    int y = (int)(line % conv->out_height) * shape->stride - shape->padding + ky;
+    int64_t image = line / conv->out_height;
     int first = x < 0 ? -x : 0; /* column of the kernel */
     int end = x + shape->kernel > shape->width ? shape->width - x : shape->kernel;
     if (y < 0 || y >= shape->height || end <= first) return (span_t){0};
@@ -64,7 +67,7 @@ static void gather(const nn_conv_t *conv, const int *position, int64_t first, in
     nn_real *to = conv->column;
     for (int t = 0; t < count; t++)
         for (int ky = 0; ky < shape->kernel; ky++, to += row) {
-            span_t s = kernel_row(shape, position ? position[first + t] : first + t, ky);
+            span_t s = kernel_row(conv, position ? position[first + t] : first + t, ky);
             memset(to, 0, (size_t)s.inside * sizeof *to);
             if (s.count > 0) memcpy(to + s.inside, in + s.pixel, (size_t)s.count * sizeof *to);
             memset(to + s.inside + s.count, 0, (size_t)(row - s.inside - s.count) * sizeof *to);
@@ -79,13 +82,13 @@ static void scatter(const nn_conv_t *conv, const int *position, int64_t first, i
     const nn_real *from = conv->column;
     for (int t = 0; t < count; t++)
         for (int ky = 0; ky < shape->kernel; ky++, from += row) {
-            span_t s = kernel_row(shape, position ? position[first + t] : first + t, ky);
+            span_t s = kernel_row(conv, position ? position[first + t] : first + t, ky);
             nn_add(s.count, from + s.inside, grad_in + s.pixel);
         }
 }
 
-static int64_t positions_of(const nn_conv_shape_t *shape, int images) {
-    return (int64_t)images * nn_conv_out_height(shape) * nn_conv_out_width(shape);
+static int64_t positions_of(const nn_conv_t *conv, int images) {
+    return (int64_t)images * conv->out_height * conv->out_width;
 }
 
 static int tile_count(const nn_conv_t *conv, int64_t total, int64_t first) {
@@ -96,7 +99,7 @@ int64_t nn_conv_forward(nn_conv_t *conv, int images, bool relu, const nn_real *i
                         const nn_real *weight, const nn_real *bias, nn_real *out) {
     const nn_conv_shape_t *shape = &conv->shape;
     int filters = shape->filters, k = patch(shape);
-    int64_t total = positions_of(shape, images), madds = 0;
+    int64_t total = positions_of(conv, images), madds = 0;
     reorder(shape, true, weight, conv->weight);
     for (int64_t first = 0; first < total; first += conv->tile) {
         int count = tile_count(conv, total, first);
@@ -117,7 +120,7 @@ int64_t nn_conv_backward(nn_conv_t *conv, int images, int positions, const int *
                          nn_real *grad_bias, nn_real *grad_in) {
     const nn_conv_shape_t *shape = &conv->shape;
     int filters = shape->filters, k = patch(shape);
-    int64_t total = position != NULL ? positions : positions_of(shape, images), madds = 0;
+    int64_t total = position != NULL ? positions : positions_of(conv, images), madds = 0;
     size_t image = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
     memset(conv->grad_weight, 0, (size_t)filters * (size_t)k * sizeof(nn_real));
     if (grad_bias != NULL) memset(grad_bias, 0, (size_t)filters * sizeof(nn_real));

@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
     nn_conv_shape_t shape;
+    int out_height, out_width;
     int tile;             /* positions whose columns are held at once */
     nn_real *column;      /* [tile][kernel kernel channels] */
     nn_real *weight;      /* [filters][kernel][kernel][channels] */
