@@ -20,8 +20,10 @@
     X(WELCOME, 0, 0, "s>w: the answer; count: units of a step, step: where the run stands")        \
     X(REFUSED, 1, 1024, "s>w s>0: the answer when the digests differ; payload: why")               \
     X(UNIT, 0, 0, "0>w: compute `unit`, of `step`")                                                \
-    X(REVOKE, 0, 0, "0>w: units from `unit` on that were not begun are void; LAST: the run ends")  \
-    X(RETURN, 0, 0, "w>0: the answer: `unit` will not be computed here")                           \
+    X(REVOKE, 0, 0,                                                                                \
+      "0>w: units from `unit` on that are not committed are void; LAST: the run ends")             \
+    X(RETURN, 0, 0, "w>0: `unit` will not be computed here")                                       \
+    X(REVOKED, 0, 0, "w>0: the answer to REVOKE, after a RETURN for each such unit")               \
     X(RETIRE, 0, 0, "w>0: every server has acknowledged `unit`")                                   \
     X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot")                                     \
     X(GRANT, 0, 0, "s>w: send `unit` to slot `count`")                                             \

@@ -33,6 +33,9 @@ struct ps_lead {
     double checkpoint_due, stop_look, warn_due, end_limit;
     bool *here; /* [servers] */
     int servers_here, farewells;
+    int *revokes; /* [workers] REVOKEs not answered: nothing is handed out meanwhile */
+    int revoking; /* sum of them */
+    bool reorder; /* `sync`: a unit came back that others may come to wait for */
 
     /* the checkpoint under way */
     bool active, last, failed, committing, last_written;
@@ -53,7 +56,7 @@ static uint64_t unit_of_step(const ps_server_t *s, int64_t step) {
 }
 
 hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_error_t *err) {
-    void *p = NULL, *here = NULL, *record = NULL;
+    void *p = NULL, *here = NULL, *record = NULL, *revokes = NULL;
     const hp_config_t *config = s->options->config;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_lead_t), "server 0", err));
     ps_lead_t *l = s->lead = p;
@@ -63,6 +66,8 @@ hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_err
     l->here = here;
     HP_TRY(hp_allocate(&record, (size_t)s->servers, sizeof *l->record, "server 0", err));
     l->record = record;
+    HP_TRY(hp_allocate(&revokes, (size_t)s->workers, sizeof *l->revokes, "server 0", err));
+    l->revokes = revokes;
     l->here[0] = true;
     l->servers_here = 1;
     int64_t left = s->steps > s->step_base ? s->steps - s->step_base : 0;
@@ -86,6 +91,7 @@ void ps_lead_destroy(ps_server_t *s) {
     ps_units_destroy(l->units);
     hp_free(l->outstanding);
     hp_free(l->here);
+    hp_free(l->revokes);
     hp_free(l->record);
     hp_free(l);
 }
@@ -94,6 +100,18 @@ static void to_workers(ps_server_t *s, const hp_message_t *m, const void *payloa
     for (int i = 0; i < s->workers; i++)
         if (s->worker[i].presence == PS_PRESENT)
             ps_send(s, ps_worker_rank(s, i), m, payload, length);
+}
+
+/* Workers give back what they hold from `unit` on. Nothing is handed out until all have: then the
+ * lowest goes first again. */
+static void take_back(ps_server_t *s, uint64_t unit, bool last) {
+    const hp_message_t m = {.kind = HP_MSG_REVOKE, .flags = last ? HP_MSG_LAST : 0, .unit = unit};
+    for (int i = 0; i < s->workers; i++) {
+        if (s->worker[i].presence != PS_PRESENT) continue;
+        ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
+        s->lead->revokes[i]++;
+        s->lead->revoking++;
+    }
 }
 
 /* ---- checkpoints ---- */
@@ -255,27 +273,26 @@ void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why) {
     if (verdict != HP_OK && s->verdict == HP_OK) s->verdict = hp_fail(&s->why, verdict, "%s", why);
     hp_log(s->options->log, verdict == HP_OK ? HP_LOG_INFO : HP_LOG_ERROR,
            "stopping after step %" PRId64 ": %s", reached(s), why);
-    hp_message_t revoke = {.kind = HP_MSG_REVOKE};
+    uint64_t limit = 0;
     l->phase = DRAINING;
     l->stopped = true;
     if (s->sync) {
         int64_t step = ps_order_step(s) + 1;
         if (step > s->steps) step = s->steps;
-        revoke.unit = unit_of_step(s, step);
-        ps_units_limit(l->units, revoke.unit);
+        limit = unit_of_step(s, step);
+        ps_units_limit(l->units, limit);
         if (step < s->steps) announce_last(s, step);
     } else {
         ps_units_close(l->units);
     }
-    to_workers(s, &revoke, NULL, 0);
+    take_back(s, limit, false);
 }
 
 /* Every unit that is to be done is in. */
 static void drained(ps_server_t *s) {
     ps_lead_t *l = s->lead;
-    const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
     l->phase = CLOSING;
-    to_workers(s, &last, NULL, 0);
+    take_back(s, 0, true);
     if (l->want_last >= 0) return;
     if (reached(s) > s->step_base || s->options->resume == NULL)
         announce_last(s, reached(s));
@@ -313,6 +330,9 @@ void ps_lead_worker_gone(ps_server_t *s, int worker) {
     ps_lead_t *l = s->lead;
     int held = ps_units_held(l->units, worker);
     ps_units_room(l->units, worker, 0);
+    l->revoking -= l->revokes[worker];
+    l->revokes[worker] = 0;
+    l->reorder = true;
     if (l->phase >= CLOSING) return;
     hp_log(s->options->log, HP_LOG_WARN, "worker %d left early; %d units go to others", worker,
            held);
@@ -353,14 +373,39 @@ static void look_for_missing(ps_server_t *s, double now) {
 
 /* ---- units ---- */
 
+/* In `sync` a worker that waits for the weights of a later step would never come to a unit that it
+ * is given now. When one comes back, all that follow are taken back too, and handed out in order.
+ */
+static void reorder(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    uint64_t unit;
+    if (!l->reorder || l->revoking > 0) return;
+    l->reorder = false;
+    if (s->sync && ps_units_waiting(l->units, &unit)) take_back(s, unit + 1, false);
+}
+
 static void hand_out(ps_server_t *s) {
     int worker;
     uint64_t unit;
+    reorder(s);
+    if (s->lead->revoking > 0) return;
     while (ps_units_take(s->lead->units, &worker, &unit)) {
         hp_message_t m = {.kind = HP_MSG_UNIT, .unit = unit};
         if (s->sync) m.step = s->step_base + (int64_t)((unit - s->unit_base) / (uint64_t)s->shards);
         ps_send(s, ps_worker_rank(s, worker), &m, NULL, 0);
     }
+}
+
+static void returned(ps_server_t *s, int worker, uint64_t unit) {
+    ps_lead_t *l = s->lead;
+    if (ps_units_return(l->units, worker, unit) && l->revokes[worker] == 0) l->reorder = true;
+}
+
+static void revoke_answered(ps_server_t *s, int worker) {
+    ps_lead_t *l = s->lead;
+    if (l->revokes[worker] == 0) return;
+    l->revokes[worker]--;
+    l->revoking--;
 }
 
 static void retired(ps_server_t *s, int worker, uint64_t unit) {
@@ -400,7 +445,10 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
         retired(s, worker, m->unit);
         break;
     case HP_MSG_RETURN:
-        ps_units_return(l->units, worker, m->unit);
+        returned(s, worker, m->unit);
+        break;
+    case HP_MSG_REVOKED:
+        revoke_answered(s, worker);
         break;
     case HP_MSG_STOP:
         ps_lead_stop(s, HP_OK, "a worker asks for it");

@@ -151,9 +151,18 @@ void ps_push_grant(ps_server_t *s) {
     }
 }
 
+/* `sync`: a unit that came whole to this server and not to all, before its worker was lost. Whoever
+ * computes it again gets the same bits. */
+static bool staged(const ps_server_t *s, uint64_t unit) {
+    for (int i = 0; s->sync && i < s->slots; i++)
+        if (s->slot[i].state != PS_SLOT_FREE && s->slot[i].unit == unit && s->slot[i].committed)
+            return true;
+    return false;
+}
+
 void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
-    if (!ps_order_wants(s, m->unit)) {
+    if (!ps_order_wants(s, m->unit) || staged(s, m->unit)) {
         acknowledge(s, worker, m->unit, 0);
         return;
     }

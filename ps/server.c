@@ -110,6 +110,7 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
         return from < s->servers && lead;
     case HP_MSG_RETURN:
     case HP_MSG_RETIRE:
+    case HP_MSG_REVOKED:
     case HP_MSG_STOP:
         return from >= s->servers && lead && s->worker[from - s->servers].presence == PS_PRESENT;
     case HP_MSG_OFFER:
@@ -264,7 +265,7 @@ static void tell_failure(ps_server_t *s, const hp_error_t *err) {
     size_t length = strnlen(err->text, 1024);
     s->failed = true;
     if (s->rank > 0) ps_send(s, 0, &m, err->text, length);
-    for (int i = 1; s->rank == 0 && i < s->servers + s->workers; i++)
+    for (int i = 1; s->rank == 0 && i < hp_transport_size(s->transport); i++)
         ps_send(s, i, &m, err->text, length);
     for (double limit = hp_clock() + 0.2; hp_clock() < limit;)
         if (hp_transport_progress(s->transport) == 0) hp_transport_wait(s->transport, 10000, false);
@@ -392,10 +393,9 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     hp_pool_init(&s->sends, 64, 64);
     *outcome = (ps_outcome_t){0};
     hp_error_t why = {HP_OK, ""};
-    hp_status_t st = check(options, &why);
-    if (st == HP_OK)
-        st = hp_mailbox_open(s->transport, 0, s->servers + s->workers, 1, mail, bad_mail, s,
-                             &s->mailbox, &why);
+    hp_status_t st = hp_mailbox_open(s->transport, 0, hp_transport_size(s->transport), 1, mail,
+                                     bad_mail, s, &s->mailbox, &why);
+    if (st == HP_OK) st = check(options, &why);
     if (st == HP_OK) st = create(s, &why);
     if (st != HP_OK) {
         if (s->mailbox != NULL) tell_failure(s, &why);

@@ -155,6 +155,15 @@ bool ps_units_return(ps_units_t *u, int worker, uint64_t unit) {
     return true;
 }
 
+bool ps_units_waiting(const ps_units_t *u, uint64_t *unit_p) {
+    for (int i = 0; i < u->count && u->lease[i].unit < u->limit; i++) {
+        if (u->lease[i].worker != FREE) continue;
+        *unit_p = u->lease[i].unit;
+        return true;
+    }
+    return false;
+}
+
 void ps_units_limit(ps_units_t *u, uint64_t limit) {
     if (limit < u->limit) u->limit = limit;
 }

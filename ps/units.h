@@ -34,6 +34,9 @@ bool ps_units_retire(ps_units_t *units, int worker, uint64_t unit);
 /* A worker gives a unit back. False: it did not hold it. */
 bool ps_units_return(ps_units_t *units, int worker, uint64_t unit);
 
+/* The lowest unit that came back and waits to be handed out again; false: none. */
+bool ps_units_waiting(const ps_units_t *units, uint64_t *unit_p);
+
 /* From now on units at or above `limit` are neither handed out nor missed. */
 void ps_units_limit(ps_units_t *units, uint64_t limit);
 /* Hand out nothing any more. */

@@ -234,15 +234,17 @@ void wk_client_plan_pull(wk_client_t *c, int64_t step) {
         c->param_waits[i] = c->last_chunk[i] - c->first_chunk[i] + 1;
 }
 
-/* The weights of the unit that begins: what is there, what was asked for ahead, or a new pull. */
+/* The weights of the unit that begins: those asked for ahead, those that are there, or a new pull.
+ */
 static void begin_pull(wk_client_t *c) {
-    if (c->sync && c->have_step == c->step && c->pull_used && !c->pull_wanted) return;
     if (c->pull_used || (c->sync && c->pull_step != c->step)) {
         while (c->pull_wanted && c->failed == HP_OK) { /* one that is not wanted any more */
             c->pull_void = true;
             hp_transport_wake(c->transport);
             wait_change(c, &c->stats.pull_s);
         }
+        c->pull_used = true;
+        if (c->sync && c->have_step == c->step) return;
         wk_client_plan_pull(c, c->step);
     }
     c->pull_used = true;
@@ -285,7 +287,7 @@ hp_status_t wk_client_begin(wk_client_t *c, const wk_unit_t *unit, const float *
         st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", unit->unit);
     if (st == HP_OK) {
         c->active = true;
-        c->voided = c->committing = false;
+        c->voided = c->committed = false;
         c->unit = unit->unit;
         c->step = held->step;
         c->ready_count = 0;
@@ -433,24 +435,29 @@ static hp_status_t wait_done(wk_client_t *c, const bool *want, hp_error_t *err) 
 
 hp_status_t wk_client_commit(wk_client_t *c, int64_t examples, hp_error_t *err) {
     hp_status_t st = check_active(c, err);
-    if (st == HP_INTERRUPTED) return wk_client_abort(c, err);
+    if (st == HP_INTERRUPTED) {
+        HP_TRY(wk_client_abort(c, err));
+        return HP_INTERRUPTED;
+    }
     HP_TRY(st);
     for (int i = 0; i < c->params->count; i++)
         if (!c->is_final[i]) make_final(c, i);
     double norm = 0;
     for (int k = 0; k < c->plan.chunks; k++) norm += c->chunk_norm[k];
     pthread_mutex_lock(&c->lock);
-    bool voided = c->voided;
-    if (!voided) {
+    if (!c->voided) {
         c->examples = (uint64_t)examples;
         c->squared_norm = norm;
-        c->want_commit = c->committing = true;
+        c->want_commit = true;
         pull_ahead(c);
         st = wait_done(c, &c->want_commit, err);
-        c->active = false;
     }
+    bool dropped = st == HP_OK && c->voided;
+    if (!dropped) c->active = false;
     pthread_mutex_unlock(&c->lock);
-    return voided ? wk_client_abort(c, err) : st;
+    if (!dropped) return st;
+    HP_TRY(wk_client_abort(c, err));
+    return hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", c->unit);
 }
 
 hp_status_t wk_client_abort(wk_client_t *c, hp_error_t *err) {

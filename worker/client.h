@@ -2,10 +2,10 @@
  * communication; the calls below hand work to it and wait. They are made from the compute thread,
  * wk_client_next_unit from a prefetch thread.
  *
- * wk_client_begin, _need and _final may return HP_INTERRUPTED: the unit is not wanted any more (the
- * run ends, or the unit was given to another worker). It is no failure: drop the unit's batch, call
- * wk_client_abort where begin had succeeded, and go on with the next unit; at the end of the run
- * that is the one with `last`. */
+ * wk_client_begin, _need, _final and _commit may return HP_INTERRUPTED: the unit is not wanted any
+ * more (the run ends, or the unit was given to another worker). It is no failure: drop the unit's
+ * batch, call wk_client_abort where begin had succeeded, and go on with the next unit; at the end
+ * of the run that is the one with `last`. */
 #ifndef WK_CLIENT_H
 #define WK_CLIENT_H
 

@@ -92,6 +92,11 @@ static void commit_push(wk_client_t *c) {
                             .value = c->examples,
                             .real = finite ? c->squared_norm : 0};
     bool all = true;
+    if (c->voided) { /* while it waited for a slot */
+        c->want_commit = false;
+        c->want_abort = true;
+        return;
+    }
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
         if (!l->committed && (l->granted || l->unwanted)) {
@@ -100,6 +105,7 @@ static void commit_push(wk_client_t *c) {
         }
         all = all && l->committed;
     }
+    c->committed = all;
     if (!all || c->pushes > 0) return;
     wk_unacked_t *u = find_unacked(c, c->unit);
     if (u != NULL) u->committed = true;
@@ -114,7 +120,7 @@ static void abort_push(wk_client_t *c) {
     const hp_message_t back = {.kind = HP_MSG_RETURN, .unit = c->unit};
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
-        if (l->offered && !l->unwanted) send_mail(c, i, &abort);
+        if (l->offered && !l->unwanted && !l->committed) send_mail(c, i, &abort);
         l->offered = l->granted = false;
     }
     wk_unacked_t *u = find_unacked(c, c->unit);
@@ -140,6 +146,7 @@ static void retire(wk_client_t *c) {
 /* ---- pull ---- */
 
 static void pull_over(wk_client_t *c) {
+    if (c->pull_void && c->pull_used) c->have_step = -1;
     c->pull_wanted = c->pull_void = false;
     pthread_cond_broadcast(&c->changed);
 }
@@ -226,12 +233,13 @@ static void give_back(wk_client_t *c, wk_held_t *held) {
     send_mail(c, 0, &m);
 }
 
-static void revoked(wk_client_t *c, const hp_message_t *m) {
+static void take_back(wk_client_t *c, const hp_message_t *m) {
     for (uint64_t i = c->begun; i < c->known; i++) {
         wk_held_t *held = &c->held[i % WK_RING];
         if (!held->voided && held->unit >= m->unit) give_back(c, held);
     }
-    if (c->active && !c->committing && c->unit >= m->unit) c->voided = true;
+    if (c->active && !c->committed && c->unit >= m->unit) c->voided = true;
+    c->revokes++;
     if ((m->flags & HP_MSG_LAST) != 0) c->last = true;
 }
 
@@ -283,7 +291,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         got_unit(c, m);
         break;
     case HP_MSG_REVOKE:
-        revoked(c, m);
+        take_back(c, m);
         break;
     case HP_MSG_GRANT:
         granted(c, from, m);
@@ -340,7 +348,7 @@ static void work(wk_client_t *c) {
         send_mail(c, 0, &stop);
         c->stop_sent = true;
     }
-    if (c->want_close && c->active && !c->committing) c->want_abort = true;
+    if (c->want_close && c->active && !c->want_commit) c->want_abort = true;
     if (c->want_begin && !c->want_abort) begin_push(c);
     if (!c->want_abort) send_ready(c);
     if (c->want_commit) commit_push(c);
@@ -349,6 +357,8 @@ static void work(wk_client_t *c) {
         if (!c->want_abort) c->active = false;
     }
     retire(c);
+    const hp_message_t revoked = {.kind = HP_MSG_REVOKED};
+    for (; c->revokes > 0 && !(c->active && c->voided); c->revokes--) send_mail(c, 0, &revoked);
     if (c->failed == HP_OK && !c->goodbye) progress_pull(c);
 }
 

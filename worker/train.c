@@ -139,8 +139,8 @@ static hp_status_t do_unit(trainer_t *t, const wk_batch_t *batch, unit_stats_t *
     if (status == HP_INTERRUPTED) return HP_OK;
     if (status != HP_OK) return status;
     status = compute(t, batch, weights, grads, stats, err);
+    if (status == HP_OK) status = wk_client_commit(t->client, stats->result.labelled, err);
     if (status == HP_OK) {
-        HP_TRY(wk_client_commit(t->client, stats->result.labelled, err));
         *done_p = true;
         return HP_OK;
     }

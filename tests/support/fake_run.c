@@ -132,12 +132,12 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
         if (st == HP_INTERRUPTED) continue;
         HP_TRY(st);
         st = compute(f, c, worker, unit.unit, weights, grads, err);
+        if (st == HP_OK) st = wk_client_commit(c, unit_examples(unit.unit), err);
         if (st == HP_INTERRUPTED) {
             HP_TRY(wk_client_abort(c, err));
             continue;
         }
         HP_TRY(st);
-        HP_TRY(wk_client_commit(c, unit_examples(unit.unit), err));
         own++;
         if (unit.unit < FAKE_UNITS) atomic_fetch_add(&f->used[unit.unit], 1);
         if (atomic_fetch_add(&f->committed, 1) + 1 == f->stop_after) wk_client_request_stop(c);

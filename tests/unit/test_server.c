@@ -1,4 +1,5 @@
 /* Servers and workers over the loopback, with a model that is no network. */
+#include "common/checkpoint.h"
 #include "common/memory.h"
 #include "tests/support/fake_run.h"
 
@@ -6,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -40,9 +42,246 @@ static void test_sync_small(void **state) {
     fake_end(&f);
 }
 
+/* The same bits for any number of servers and workers, any timing, and the plain computation. */
+static void sync_everywhere(double clip, bool dense) {
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int workers = 1; workers <= 3; workers++) {
+            f.dense = dense;
+            fake_begin(&f, HP_SYNC, servers, workers, 5);
+            f.config.optimizer.clip_norm = clip;
+            f.config.cluster.slots = 2 + workers % 2;
+            f.seed = (uint64_t)(servers * 10 + workers);
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 5);
+            assert_int_equal(f.outcome.units, 10);
+            assert_false(f.outcome.stopped);
+            is_reference(&f, 2, 5);
+            for (int u = 0; u < 10; u++) assert_int_equal(f.used[u], 1);
+            fake_end(&f);
+        }
+}
+
+static void test_sync(void **state) {
+    (void)state;
+    sync_everywhere(0, false);
+}
+
+static void test_sync_dense(void **state) {
+    (void)state;
+    sync_everywhere(0, true);
+}
+
+static void test_sync_clip(void **state) {
+    (void)state;
+    sync_everywhere(0.05, false);
+}
+
+/* More workers than units of a step, more than units of the run, one slot, unequal speed. */
+static void test_sync_odd(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int shards = 1; shards <= 5; shards += 2) {
+        fake_begin(&f, HP_SYNC, 2, 6, 3);
+        f.config.cluster.sync_shards = shards;
+        f.config.cluster.slots = 1;
+        f.config.data.prefetch = 3;
+        f.slow_us = 3000;
+        run_well(&f);
+        is_reference(&f, shards, 3);
+        fake_end(&f);
+    }
+}
+
+/* A run that is stopped and goes on, with other numbers of ranks, ends with the same bytes as one
+ * that never stopped: weights and moments. */
+static void test_sync_resume(void **state) {
+    (void)state;
+    static fake_t f;
+    uint64_t whole = 0;
+    fake_begin(&f, HP_SYNC, 2, 2, 12);
+    f.config.optimizer.clip_norm = 1;
+    run_well(&f);
+    whole = fake_hash(&f);
+    assert_true(whole != 0);
+    fake_end(&f);
+    for (int stop = 1; stop < 24; stop += 5) {
+        fake_begin(&f, HP_SYNC, 1 + stop % 3, 2, 12);
+        f.config.optimizer.clip_norm = 1;
+        f.seed = (uint64_t)stop;
+        f.stop_after = stop;
+        run_well(&f);
+        assert_true(f.outcome.stopped == (f.outcome.step < 12));
+        fake_again(&f, 1 + (stop + 1) % 3, 3, 12);
+        run_well(&f);
+        assert_int_equal(f.outcome.step, 12);
+        assert_true(fake_hash(&f) == whole);
+        fake_end(&f);
+    }
+}
+
+/* Checkpoints beside training change nothing, and each is of exactly its step. */
+static void test_sync_checkpoints(void **state) {
+    (void)state;
+    static fake_t f;
+    fake_begin(&f, HP_SYNC, 3, 2, 9);
+    f.config.checkpoint.every_steps = 3;
+    f.config.checkpoint.keep = 10;
+    f.seed = 5;
+    run_well(&f);
+    is_reference(&f, 2, 9);
+    char command[400];
+    snprintf(command, sizeof command, "rm -r '%s/checkpoints/step-00000009'", f.run);
+    assert_int_equal(system(command), 0);
+    hp_checkpoint_t *checkpoint = NULL; /* 6, or 3 where 3 was still being written at 6 */
+    assert_int_equal(hp_checkpoint_open(f.run, "last", &checkpoint, NULL, NULL), HP_OK);
+    is_reference(&f, 2, hp_checkpoint_step(checkpoint));
+    hp_checkpoint_close(checkpoint);
+    fake_end(&f);
+}
+
+static void async_once(fake_t *f, int64_t units) {
+    run_well(f);
+    assert_int_equal(f->outcome.step, units);
+    for (int64_t u = 0; u < units; u++) assert_int_equal(f->used[u], 1);
+    assert_int_equal(f->used[units], 0);
+}
+
+/* Every unit once, whatever the timing; each is a step of Adam on every chunk. */
+static void test_async(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int workers = 1; workers <= 4; workers += 3) {
+            fake_begin(&f, HP_ASYNC, servers, workers, 40);
+            f.config.cluster.slots = 1 + workers;
+            f.config.optimizer.clip_norm = 1;
+            f.seed = 77;
+            f.slow_us = 2000;
+            async_once(&f, 40);
+            hp_checkpoint_t *checkpoint = NULL;
+            assert_int_equal(hp_checkpoint_open(f.run, "last", &checkpoint, NULL, NULL), HP_OK);
+            assert_int_equal(hp_checkpoint_position(checkpoint)->next_unit, 40);
+            assert_int_equal(hp_checkpoint_position(checkpoint)->outstanding, 0);
+            for (int64_t e = 0; e < f.params.total; e += 500) {
+                int64_t version = 0, updates = 0;
+                assert_int_equal(hp_checkpoint_chunk(checkpoint, e, &version, &updates, NULL),
+                                 HP_OK);
+                assert_int_equal(version, 40);
+                assert_int_equal(updates, 40);
+            }
+            hp_checkpoint_close(checkpoint);
+            fake_end(&f);
+        }
+}
+
+/* One worker in `async` sees its own gradients at once: it is plain Adam. */
+static void test_async_one_worker(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++) {
+        fake_begin(&f, HP_ASYNC, servers, 1, 7);
+        async_once(&f, 7);
+        is_reference(&f, 1, 7);
+        fake_end(&f);
+    }
+}
+
+/* Stopped in the middle and gone on with: no unit is lost, none is done twice. */
+static void test_async_resume(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int stop = 1; stop < 40; stop += 9) {
+        fake_begin(&f, HP_ASYNC, 2, 3, 40);
+        f.seed = (uint64_t)stop;
+        f.stop_after = stop;
+        run_well(&f);
+        assert_true(f.outcome.step >= stop && f.outcome.step <= 40);
+        fake_again(&f, 3, 2, 40);
+        run_well(&f);
+        assert_int_equal(f.outcome.step, 40);
+        for (int u = 0; u < 40; u++) assert_int_equal(f.used[u], 1);
+        assert_int_equal(f.used[40], 0);
+        fake_end(&f);
+    }
+}
+
+/* A worker that leaves early: its units go to others. */
+static void test_worker_leaves(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int mode = 0; mode < 2; mode++) {
+        fake_begin(&f, mode == 0 ? HP_ASYNC : HP_SYNC, 2, 3, 12);
+        f.quit_after = 2;
+        f.seed = 3;
+        run_well(&f);
+        assert_int_equal(f.outcome.step, 12);
+        if (mode == 1) is_reference(&f, 2, 12);
+        for (int u = 0; u < (mode == 0 ? 12 : 24); u++) assert_int_equal(f.used[u], 1);
+        fake_end(&f);
+    }
+    fake_begin(&f, HP_ASYNC, 1, 1, 12);
+    f.quit_after = 2;
+    assert_int_equal(fake_loopback(&f), HP_PEER);
+    assert_string_equal(f.err.text, "no worker is left");
+    fake_end(&f);
+}
+
+/* Gradients that are not finite are refused, alike on every server; several end the run, with a
+ * checkpoint of the last good weights. */
+static void test_nonfinite(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++) {
+        fake_begin(&f, HP_SYNC, servers, 2, 50);
+        f.nonfinite = 8;
+        f.config.optimizer.clip_norm = servers == 2 ? 1 : 0;
+        assert_int_equal(fake_loopback(&f), HP_NONFINITE);
+        assert_true(f.outcome.step >= 5 && f.outcome.step < 12);
+        is_reference(&f, 2, 4);
+        fake_end(&f);
+    }
+    fake_begin(&f, HP_ASYNC, 2, 1, 50);
+    f.nonfinite = 3;
+    assert_int_equal(fake_loopback(&f), HP_NONFINITE);
+    is_reference(&f, 1, 3);
+    fake_end(&f);
+}
+
+static void test_bounded(void **state) {
+    (void)state;
+    static fake_t f;
+    fake_begin(&f, HP_BOUNDED, 2, 3, 30);
+    f.config.cluster.staleness = 2;
+    f.slow_us = 4000;
+    async_once(&f, 30);
+    fake_end(&f);
+}
+
+/* What cannot work is said in one line. */
+static void test_refusals(void **state) {
+    (void)state;
+    static fake_t f;
+    fake_begin(&f, HP_SYNC, 1, 1, 2);
+    f.config.cluster.slots = 300;
+    assert_int_equal(fake_loopback(&f), HP_INPUT);
+    fake_again(&f, 1, 1, 2);
+    f.config.cluster.slots = 2;
+    assert_int_equal(fake_loopback(&f), HP_INPUT); /* nothing to resume from */
+    assert_non_null(strstr(f.err.text, f.run));
+    fake_end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sync_small),
+        cmocka_unit_test(test_sync_small),       cmocka_unit_test(test_sync),
+        cmocka_unit_test(test_sync_dense),       cmocka_unit_test(test_sync_clip),
+        cmocka_unit_test(test_sync_odd),         cmocka_unit_test(test_sync_resume),
+        cmocka_unit_test(test_sync_checkpoints), cmocka_unit_test(test_async),
+        cmocka_unit_test(test_async_one_worker), cmocka_unit_test(test_async_resume),
+        cmocka_unit_test(test_worker_leaves),    cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_bounded),          cmocka_unit_test(test_refusals),
     };
+    if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
