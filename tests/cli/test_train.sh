@@ -15,7 +15,7 @@ status_is() { # run, state, step
 train a || fail "train: $(cat "$work/out")"
 grep -q '^done after step 24 of 24: 48 units' "$work/out" || fail "closing: $(cat "$work/out")"
 grep -Eq '^ +0 +[^ ]+ +48 +768 ' "$work/out" || fail "no line for the worker: $(cat "$work/out")"
-status_is a done 24
+status_is a "done" 24
 python3 - "$work/a" <<'END' || fail "log"
 import json, sys
 lines = [json.loads(l) for l in open(sys.argv[1] + "/log/worker-0000.jsonl")]
@@ -36,12 +36,12 @@ same "$work/a" "$work/b" "two runs"
 train c --set run.steps=10 || fail "train: $(cat "$work/out")"
 "$HANPS" train --run "$work/c" --resume --set run.steps=24 >"$work/out" 2>&1 || fail "resume: $(cat "$work/out")"
 same "$work/a" "$work/c" "stopped at step 10 and resumed"
-status_is c done 24
+status_is c "done" 24
 grep -q '"start":2' "$work/c/log/worker-0000.jsonl" || fail "the log does not tell the starts apart"
 train other --set run.seed=4 || fail "train: $(cat "$work/out")"
 "$HANPS" checkpoint diff "$work/a" "$work/other" >/dev/null 2>&1 && fail "another seed, the same bits"
 train async --set cluster.consistency=async --set data.group_by_image=false || fail "async: $(cat "$work/out")"
-status_is async done 24
+status_is async "done" 24
 
 # ---- evaluation ----
 "$HANPS" eval "$work/a" --json "$work/a.json" --results "$work/a.results" >"$work/out" 2>&1 ||
