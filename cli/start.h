@@ -50,9 +50,10 @@ typedef struct {
 } cli_start_t;
 
 /* Rank 0 reads the configuration, opens the store, makes or opens the run's folder; every rank gets
- * the plan, checks that it sees the folder and, a worker, the same store. Collective where
- * transport is not NULL. `ranks` is 2 for one process. On failure of rank 0 every rank returns its
- * status; only rank 0's err has a text. Release with cli_start_release in either case. */
+ * the plan and checks that it sees the folder and, a worker, the same store. All ranks go on or
+ * none: what is wrong on any of them is rank 0's error, the others return its status with an empty
+ * text. Collective where transport is not NULL. `ranks` is 2 for one process. Release with
+ * cli_start_release in either case. */
 hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, int ranks,
                       hp_log_t *log, cli_start_t *start, hp_error_t *err) HP_MUST_CHECK;
 void cli_start_release(cli_start_t *start);

@@ -231,7 +231,8 @@ static hp_status_t one_process(rank_t *rank, const cli_train_args_t *args, hp_er
 static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error_t *err) {
     hp_status_t started = cli_start(args, rank->transport, hp_transport_size(rank->transport),
                                     rank->log, &rank->start, err);
-    rank->clean = rank->start.plan.status != HP_OK; /* rank 0 refused: all ranks end now */
+    /* All ranks refuse alike, except where one has not spoken. */
+    rank->clean = started != HP_PEER && started != HP_TRANSPORT;
     if (started != HP_OK) return started;
     const cli_plan_t *plan = &rank->start.plan;
     int self = hp_transport_rank(rank->transport);

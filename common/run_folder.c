@@ -137,6 +137,18 @@ hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) {
     return status;
 }
 
+void hp_run_discard(const char *run, hp_run_lock_t *lock) {
+    static const char *const file[] = {"config.yaml", "status", "lock"};
+    static const char *const sub[] = {"checkpoints", "log", "eval"};
+    char path[HP_RUN_PATH];
+    for (size_t i = 0; i < sizeof file / sizeof *file; i++)
+        if (hp_run_path(run, file[i], path, NULL) == HP_OK) unlink(path);
+    for (size_t i = 0; i < sizeof sub / sizeof *sub; i++)
+        if (hp_run_path(run, sub[i], path, NULL) == HP_OK) rmdir(path);
+    rmdir(run);
+    hp_run_unlock(lock);
+}
+
 void hp_run_unlock(hp_run_lock_t *lock) {
     if (lock == NULL) return;
     close(lock->fd);

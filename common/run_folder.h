@@ -40,6 +40,10 @@ hp_status_t hp_run_path(const char *run, const char *name, char *out,
  * made. An empty folder may be used. */
 hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) HP_MUST_CHECK;
 
+/* Undo hp_run_create: a run that could not start leaves nothing. Removes what is known to be there,
+ * and no folder that holds anything else. The lock is released. */
+void hp_run_discard(const char *run, hp_run_lock_t *lock);
+
 /* Take the lock of a run that exists. HP_INPUT: no such run, or another process uses it (named). */
 hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) HP_MUST_CHECK;
 

@@ -85,7 +85,7 @@ hp_status_t hp_transport_mpi(hp_transport_t **transport_p, hp_error_t *err) HP_M
  * decides between MPI and the loopback. */
 bool hp_transport_launched(void);
 
-/* Collective at the start, the only one: rank 0's bytes to all. *data_p is allocated on the other
+/* Collective, at the start only: rank 0's bytes to all. *data_p is allocated on the other
  * ranks (hp_free). Point to point, so a rank that is missing after HP_START_SECONDS is named. */
 hp_status_t hp_transport_share(hp_transport_t *transport, void **data_p, size_t *bytes_p,
                                hp_error_t *err) HP_MUST_CHECK;

@@ -50,5 +50,15 @@ refused "no_such_store" 3 x --set data.store="$work/no_such_store"
 refused "model.bogus" 3 x --set model.bogus=1
 refused "exists" 3 one
 refused "no such option" 3 x --bogus
+# One worker is in a folder where the store is another one.
+mkdir -p "$work/there" "$work/here"
+"$HANPS" data synth sort-of-clevr --out "$work/there/store" --images 41 --valid 10 --test 0 >/dev/null || fail synth
+cp -r "$work/store" "$work/here/store"
+timeout 100 mpirun --oversubscribe --bind-to none -np 2 -wdir "$work/here" "$HANPS" train "$work/config.yaml" \
+    --run "$work/x" --set data.store=store : -np 1 -wdir "$work/there" "$HANPS" train "$work/config.yaml" \
+    --run "$work/x" --set data.store=store >"$work/out" 2>&1
+code=$?
+[ $code = 2 ] || fail "another store: exit status $code: $(cat "$work/out")"
+grep -q '^hanps train: rank 2: .* is not the one rank 0 has' "$work/out" || fail "another store: $(cat "$work/out")"
 [ ! -e "$work/x" ] || fail "a refused run left a folder"
 exit 0

@@ -65,6 +65,11 @@ static void test_create_and_lock(void **state) {
     assert_int_equal(code, 0);
     assert_int_equal(hp_run_open(run, &lock, &err), HP_OK);
     hp_run_unlock(lock);
+    snprintf(run, sizeof run, "%s/c", folder); /* a run that could not start leaves nothing */
+    assert_int_equal(hp_run_create(run, &lock, &err), HP_OK);
+    assert_int_equal(hp_run_write_file(run, "config.yaml", "a", 1, &err), HP_OK);
+    hp_run_discard(run, lock);
+    assert_int_equal(stat(run, &st), -1);
     snprintf(run, sizeof run, "%s/a/b/config.yaml/c", folder); /* a file in the way */
     assert_int_equal(hp_run_create(run, &lock, &err), HP_INPUT);
 }
