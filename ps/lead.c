@@ -294,8 +294,11 @@ static void drained(ps_server_t *s) {
     l->phase = CLOSING;
     take_back(s, 0, true);
     if (l->want_last >= 0) return;
-    if (reached(s) > s->step_base || s->options->resume == NULL)
-        announce_last(s, reached(s));
+    /* In `sync` the last step's units are acknowledged as they are summed: another server may have
+     * made the step when this one has not. */
+    int64_t step = s->sync && s->steps > s->step_base ? s->steps : reached(s);
+    if (step > s->step_base || s->options->resume == NULL)
+        announce_last(s, step);
     else
         l->last_written = true; /* nothing was done since the checkpoint it began with */
 }

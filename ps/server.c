@@ -62,6 +62,14 @@ static void goodbye(ps_server_t *s, int worker) {
     if (s->lead != NULL) ps_lead_worker_gone(s, worker);
 }
 
+/* The pull is not wanted any more; what is under way of it arrives before the answer. */
+static void drain(ps_server_t *s, int worker, const hp_message_t *m) {
+    ps_worker_t *w = &s->worker[worker];
+    if (m->count != w->pull) return;
+    ps_pull_drop_worker(s, worker);
+    w->owes_drained = true;
+}
+
 static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const void *payload) {
     switch (m->kind) {
     case HP_MSG_OFFER:
@@ -75,6 +83,9 @@ static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const
         break;
     case HP_MSG_PULL:
         ps_pull_begin(s, worker, m);
+        break;
+    case HP_MSG_DRAIN:
+        drain(s, worker, m);
         break;
     case HP_MSG_GOODBYE:
         goodbye(s, worker);
