@@ -54,7 +54,8 @@ for name in output("git", "ls-files", "-co", "--exclude-standard", "--", "Makefi
         texts[name] = open(name, errors="replace").read()
 together = "\n".join(texts.values())
 
-for module in sorted(set(re.findall(r"^\s*(?:import|from) ([a-z_0-9.]+)", together, re.M))):
+imports = re.findall(r"^\s*(?:import|from) ([a-z_0-9., ]+)", together, re.M)
+for module in sorted({m.split()[0] for line in imports for m in line.split(",") if m.split()}):
     for name in [m for m in (module, "google.protobuf") if m != "google"]:
         path = output("/usr/bin/python3", "-c", f"import {name}; print(getattr({name}, '__file__', '') or '')").strip()
         if "dist-packages" in path:
