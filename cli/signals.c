@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 struct cli_signals {
@@ -13,6 +14,17 @@ struct cli_signals {
     sigset_t set, before;
     pthread_t thread;
 };
+
+/* OpenBLAS has started threads before main: they did not inherit the blocked signals. A signal that
+ * arrives in one of them is blocked there from now on, and sent again for the thread that waits. */
+static void pass_on(int number, siginfo_t *info, void *context) {
+    (void)info;
+    sigset_t *mask = &((ucontext_t *)context)->uc_sigmask; /* in force again after the return */
+    sigaddset(mask, SIGINT);
+    sigaddset(mask, SIGTERM);
+    sigaddset(mask, SIGUSR2);
+    kill(getpid(), number);
+}
 
 static void *wait_for_signals(void *argument) {
     cli_signals_t *s = argument;
@@ -37,6 +49,10 @@ hp_status_t cli_signals_open(atomic_int *stop, bool quiet, cli_signals_t **signa
     sigaddset(&s->set, SIGTERM);
     sigaddset(&s->set, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &s->set, &s->before);
+    const struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
     if (pthread_create(&s->thread, NULL, wait_for_signals, s) != 0) {
         pthread_sigmask(SIG_SETMASK, &s->before, NULL);
         hp_free(s);
