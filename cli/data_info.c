@@ -96,7 +96,8 @@ static hp_status_t print_types(const char *title, const wk_counts_t *counts, uin
         for (uint32_t i = 0; i < n && i < limit; i++) {
             const char *name = wk_strings_get(&counts->strings, order[i]);
             printf("    %-36s %9" PRIu64 "  %5.1f %%\n", name[0] ? name : "(none)",
-                   counts->count[order[i]], percent(counts->count[order[i]], total));
+                   wk_counts_get(counts, order[i]),
+                   percent(wk_counts_get(counts, order[i]), total));
         }
         if (n > limit) printf("    and %u more; --json lists all\n", n - limit);
     }
@@ -192,7 +193,7 @@ static hp_status_t put_types(yajl_gen g, const char *name, const wk_counts_t *co
     key(g, name);
     yajl_gen_map_open(g);
     for (uint32_t i = 0; i < n; i++)
-        put_number(g, wk_strings_get(&counts->strings, order[i]), counts->count[order[i]]);
+        put_number(g, wk_strings_get(&counts->strings, order[i]), wk_counts_get(counts, order[i]));
     yajl_gen_map_close(g);
     hp_free(order);
     return HP_OK;

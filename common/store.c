@@ -211,7 +211,7 @@ static hp_status_t open_columns(hp_store_t *store, hp_error_t *err) {
     HP_TRY(open_column(store, HP_COLUMN_LABEL, &store->copy[1], &label, err));
     store->image = image;
     store->label = label;
-    for (uint64_t i = 0; i < store->info.questions; i++) {
+    for (uint64_t i = 0; image != NULL && label != NULL && i < store->info.questions; i++) {
         if (store->image[i] >= store->info.images)
             return hp_fail(err, HP_CORRUPT, "store %s: question %llu has no image", store->path,
                            (unsigned long long)i);
@@ -374,11 +374,12 @@ hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question,
         return hp_fail(err, HP_INPUT, "store %s has %llu questions, no question %llu",
                        reader->store->path, (unsigned long long)info->questions,
                        (unsigned long long)question);
-    MDB_val value;
+    MDB_val value = {0};
     HP_TRY(get(reader, HP_DB_QUESTIONS, (uint32_t)question, &value, err));
     Hanps__StoreQuestion *m = NULL;
     hp_answer_t *answer = NULL;
     HP_TRY(unpack(reader, question, &value, &m, &answer, err));
+    if (m == NULL) return HP_INTERNAL;
     bool good = m->image < info->images && m->label >= -1 && m->label < info->answers &&
                 m->n_token <= (size_t)info->max_tokens;
     for (size_t i = 0; good && i < m->n_token; i++) good = m->token[i] < (uint32_t)info->words;
@@ -420,7 +421,7 @@ static void will_need(const hp_store_t *store, const MDB_val *value) {
 
 hp_status_t hp_store_read_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind,
                                 const void **data_p, size_t *bytes_p, hp_error_t *err) {
-    MDB_val value;
+    MDB_val value = {0};
     HP_TRY(get(reader, db_of(kind), image, &value, err));
     const hp_store_info_t *info = &reader->store->info;
     size_t pixels = (size_t)info->pixel_height * (size_t)info->pixel_width * 3;
@@ -434,15 +435,15 @@ hp_status_t hp_store_read_image(hp_store_reader_t *reader, uint32_t image, hp_re
 }
 
 void hp_store_prefetch_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind) {
-    MDB_val value;
+    MDB_val value = {0};
     if (get(reader, db_of(kind), image, &value, NULL) == HP_OK) will_need(reader->store, &value);
 }
 
 hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image, const char **name_p,
                                      hp_error_t *err) {
-    MDB_val value;
+    MDB_val value = {0};
     HP_TRY(get(reader, HP_DB_NAMES, image, &value, err));
-    if (value.mv_size >= sizeof reader->name)
+    if (value.mv_data == NULL || value.mv_size >= sizeof reader->name)
         return hp_fail(err, HP_CORRUPT, "store %s: name of image %u is damaged",
                        reader->store->path, image);
     memcpy(reader->name, value.mv_data, value.mv_size);
@@ -455,10 +456,10 @@ hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, fl
                                    int capacity, int *cells_p, hp_error_t *err) {
     const hp_store_t *store = reader->store;
     const hp_store_info_t *info = &store->info;
-    MDB_val value;
+    MDB_val value = {0};
     HP_TRY(get(reader, HP_DB_FEATURES, image, &value, err));
     size_t cell = (size_t)info->channels * hp_dtype_size(info->feature_dtype);
-    size_t cells = value.mv_size / cell;
+    size_t cells = cell > 0 ? value.mv_size / cell : 0;
     if (cells * cell != value.mv_size || cells == 0 || cells > (size_t)info->max_cells ||
         (info->grid_height != 0 && cells != (size_t)info->max_cells))
         return hp_fail(err, HP_CORRUPT,

@@ -223,7 +223,7 @@ hp_status_t hp_store_verify(const char *path, const hp_store_verify_hooks_t *hoo
     HP_TRY(hp_store_load_manifest(path, &m, digest, err));
     snprintf(name, sizeof name, "%s/%s", path, HP_STORE_DATA);
     int fd = open(name, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    struct stat st = {0};
     hp_status_t status = HP_OK;
     if (fd < 0 || fstat(fd, &st) != 0)
         status = hp_fail_errno(err, HP_CORRUPT, "store %s: %s", path, HP_STORE_DATA);

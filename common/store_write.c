@@ -304,10 +304,12 @@ hp_status_t hp_store_writer_open(const char *path, const hp_store_plan_t *plan,
     w->top_token = w->top_label = -1;
     w->path = hp_calloc(bytes + 16, 1);
     w->partial = hp_calloc(bytes + 16, 1);
+    if (w->path == NULL || w->partial == NULL) {
+        release(w);
+        return hp_fail(err, HP_MEMORY, "out of memory");
+    }
     bool kept = false;
-    hp_status_t status = w->path == NULL || w->partial == NULL
-                             ? hp_fail(err, HP_MEMORY, "out of memory")
-                             : copy_plan(w, plan, err);
+    hp_status_t status = copy_plan(w, plan, err);
     if (status == HP_OK) {
         snprintf(w->path, bytes + 16, "%.*s", (int)bytes, path);
         snprintf(w->partial, bytes + 16, "%s%s", w->path, HP_STORE_PARTIAL);
@@ -416,7 +418,7 @@ static hp_status_t pack_question(const hp_question_t *q, unsigned char *buffer, 
     size_t n = (size_t)q->answers;
     if (n > FEW) {
         HP_TRY(hp_allocate(&many, n, sizeof *answer, "answers", err));
-        hp_status_t status = hp_allocate(&pointers, n, sizeof *pointer, "answers", err);
+        hp_status_t status = hp_allocate(&pointers, n, sizeof(void *), "answers", err);
         if (status != HP_OK) {
             hp_free(many);
             return status;

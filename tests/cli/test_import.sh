@@ -55,7 +55,7 @@ fi
 # Killed again and again, it ends with the same bytes in every record.
 kills=0
 for wait in 0.1 0.3 0.5 0.5 0.5; do
-    (run=exec; daquar "$work/b") > "$work/log" 2>&1 & pid=$!
+    (run="exec"; daquar "$work/b") > "$work/log" 2>&1 & pid=$!
     sleep $wait
     kill -9 $pid 2> /dev/null && kills=$((kills + 1))
     wait $pid 2> /dev/null || true

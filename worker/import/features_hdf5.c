@@ -93,9 +93,9 @@ static hid_t access_of(hid_t file, const char *name) {
         H5Sget_simple_extent_dims(space, size, NULL) == dims) {
         double bytes = (double)H5Tget_size(type) * (double)chunk[0], chunks = 1;
         for (int i = 1; i < dims; i++) {
-            double n = (double)((size[i] + chunk[i] - 1) / chunk[i]);
-            chunks *= n;
-            bytes *= n * (double)chunk[i];
+            hsize_t n = (size[i] + chunk[i] - 1) / chunk[i];
+            chunks *= (double)n;
+            bytes *= (double)(n * chunk[i]);
         }
         if (bytes > (double)CACHE_LIMIT) bytes = (double)CACHE_LIMIT;
         if (chunks > 1e5) chunks = 1e5;

@@ -80,8 +80,8 @@ static hp_status_t load(wk_features_t *f, uint64_t image, wk_npy_t *header, char
 
 static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
     npy_t *n = f->source;
-    wk_npy_t header;
-    char path[4096];
+    wk_npy_t header = {0};
+    char path[4096] = "";
     HP_TRY(load(f, image, &header, path, sizeof path, err));
     wk_features_shape_t first = f->shape;
     hp_status_t status = wk_features_axes(f, header.dims, header.size, path, err);
@@ -110,8 +110,8 @@ hp_status_t wk_features_open_npy(wk_features_t *f, hp_error_t *err) {
     f->shape.images = n->files.count;
     for (uint32_t i = 0; i < n->files.count; i++)
         HP_TRY(wk_features_add_name(f, wk_strings_get(&n->files.ids, i), f->options.path, err));
-    wk_npy_t header;
-    char path[4096];
+    wk_npy_t header = {0};
+    char path[4096] = "";
     HP_TRY(load(f, 0, &header, path, sizeof path, err));
     f->shape.dtype = header.bytes == 2 ? HP_DTYPE_F16 : HP_DTYPE_F32;
     return wk_features_axes(f, header.dims, header.size, path, err);

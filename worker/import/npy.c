@@ -34,6 +34,7 @@ static bool take_string(text_t *t, char *out, size_t size) {
 }
 
 static bool take_number(text_t *t, uint64_t *out) {
+    *out = 0;
     skip_space(t);
     const char *first = t->at;
     uint64_t value = 0;
@@ -57,7 +58,7 @@ static bool take_shape(text_t *t, wk_npy_t *npy) {
 }
 
 static bool take_type(text_t *t, wk_npy_t *npy) {
-    char text[16];
+    char text[16] = "";
     if (!take_string(t, text, sizeof text) || strlen(text) != 3) return false;
     npy->big_endian = text[0] == '>';
     npy->type = text[1];
@@ -79,7 +80,7 @@ hp_status_t wk_npy_parse(const void *data, size_t bytes, wk_npy_t *npy, hp_error
     text_t t = {(const char *)b + first, (const char *)b + first + header};
     bool type = false, order = false, shape = false, good = take(&t, "{");
     while (good && !take(&t, "}")) {
-        char key[32];
+        char key[32] = "";
         good = take_string(&t, key, sizeof key) && take(&t, ":");
         if (!good) break;
         if (strcmp(key, "descr") == 0)

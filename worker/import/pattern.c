@@ -72,10 +72,10 @@ static int by_id(const void *a, const void *b, void *context) {
 static hp_status_t sort_files(wk_files_t *files, entry_t *entry, uint32_t count,
                               const wk_strings_t *ids, hp_error_t *err) {
     void *p = NULL;
-    qsort_r(entry, count, sizeof *entry, by_id, (void *)ids);
+    if (entry != NULL) qsort_r(entry, count, sizeof *entry, by_id, (void *)ids);
     HP_TRY(hp_allocate(&p, count, sizeof *files->name, "file names", err));
     files->name = p;
-    for (; files->count < count; files->count++) {
+    for (; entry != NULL && files->count < count; files->count++) {
         uint32_t number;
         const char *id = wk_strings_get(ids, entry[files->count].id);
         HP_TRY(wk_strings_add(&files->ids, id, strlen(id), &number, err));

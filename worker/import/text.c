@@ -159,6 +159,8 @@ hp_status_t wk_counts_order(const wk_counts_t *counts, uint64_t limit, uint64_t 
     return HP_OK;
 }
 
+uint64_t wk_counts_get(const wk_counts_t *counts, uint32_t number) { return counts->count[number]; }
+
 void wk_counts_release(wk_counts_t *counts) {
     wk_strings_release(&counts->strings);
     hp_free(counts->count);

@@ -55,6 +55,7 @@ hp_status_t wk_counts_add(wk_counts_t *counts, const char *text, size_t bytes,
  * releases *order_p with hp_free. */
 hp_status_t wk_counts_order(const wk_counts_t *counts, uint64_t limit, uint64_t least,
                             uint32_t **order_p, uint32_t *count_p, hp_error_t *err) HP_MUST_CHECK;
+uint64_t wk_counts_get(const wk_counts_t *counts, uint32_t number);
 void wk_counts_release(wk_counts_t *counts);
 
 #endif

@@ -199,7 +199,7 @@ static hp_status_t count_answers(job_t *job, const wk_vqa_set_t *set, hp_error_t
         int64_t number = wk_strings_find(&job->strings, text, strlen(text));
         job->label[number] = (int32_t)i;
         job->answer[i] = wk_strings_get(&job->strings, (uint32_t)number);
-        job->report.last_count = counts.count[order[i]];
+        job->report.last_count = wk_counts_get(&counts, order[i]);
     }
     job->report.answers = (int)n;
     hp_free(order);

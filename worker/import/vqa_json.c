@@ -493,7 +493,7 @@ static hp_status_t parse(wk_vqa_set_t *set, const char *path, bool annotations, 
         on_null, on_boolean, on_integer, on_double, NULL,   on_string,
         on_map,  on_key,     on_end,     on_array,  on_end,
     };
-    hp_error_t local;
+    hp_error_t local = {0};
     parser_t p = {.set = set, .path = path, .annotations = annotations};
     p.err = err != NULL ? err : &local;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
