@@ -16,6 +16,8 @@ MODULES := ompi-c openblas lmdb libprotobuf-c yaml-0.1 hdf5 libpng libjpeg yajl 
 TEST_MODULES := cmocka
 PROGRAMS := protoc-c mpirun
 
+comma := ,
+
 # Debian packages: the one list that `make deps`, the container recipe and the tests read.
 include deploy/packages.mk
 
@@ -65,6 +67,7 @@ MAIN_O := $(BUILD)/obj/cli/main.o
 CLI_O := $(filter-out $(MAIN_O),$(call object,cli))
 LIBS := $(patsubst %,$(BUILD)/lib%.a,cli ps worker common proto)
 TEST_O := $(call object,tests/support)
+FAULT_O := $(filter-out $(BUILD)/obj/tests/fault/test_%,$(call object,tests/fault))
 
 # The network again in double, for finite differences.
 DOUBLE_C := $(wildcard worker/nn/*.c worker/model*.c tests/numeric/naive*.c)
@@ -73,6 +76,11 @@ DOUBLE_LIBS := $(patsubst %,$(BUILD)/lib%.a,double common proto)
 
 programs = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/$(1)/test_*.c)))
 UNIT := $(call programs,unit)
+FAULT := $(call programs,fault)
+# Tests in tests/fault catch these calls (schedule.c).
+WRAP := pthread_create pthread_join pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait \
+  pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast nanosleep usleep sched_yield \
+  clock_gettime
 NUMERIC := $(call programs,numeric)
 MPI_TESTS := $(call programs,mpi)
 
@@ -138,6 +146,7 @@ $(BUILD)/libworker.a: $(WORKER_O)
 $(BUILD)/libcli.a: $(CLI_O)
 $(BUILD)/libproto.a: $(PROTO_O)
 $(BUILD)/libtest.a: $(TEST_O)
+$(BUILD)/libfault.a: $(FAULT_O)
 $(BUILD)/libdouble.a: $(DOUBLE_O)
 $(BUILD)/lib%.a: $(BUILD)/flags
 	@rm -f $@
@@ -151,6 +160,12 @@ $(UNIT) $(MPI_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/libtest.a $(LIBS)
 	@mkdir -p $(@D)
 	$(call say,link)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
+
+$(FAULT): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/libfault.a $(BUILD)/libtest.a $(LIBS)
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(patsubst %,-Wl$(comma)--wrap=%,$(WRAP)) -o $@ $< \
+	  $(BUILD)/libtest.a $(BUILD)/libfault.a $(LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
 
 $(NUMERIC): $(BUILD)/%: $(BUILD)/double/%.o $(DOUBLE_LIBS)
 	@mkdir -p $(@D)
@@ -180,7 +195,7 @@ test: deps ## build and run every test
 unit: $(UNIT)
 
 .PHONY: tests
-tests: all $(UNIT) $(NUMERIC) $(MPI_TESTS) ## build the tests
+tests: all $(UNIT) $(NUMERIC) $(FAULT) $(MPI_TESTS) ## build the tests
 
 .PHONY: test-only
 test-only: tests ## run the tests, without looking at the dependencies

@@ -1,0 +1,291 @@
+/* Servers and workers under thousands of schedules: threads are interleaved, messages delayed and
+ * reordered by a seed (schedule.h, transport_chaos.h). Whatever happens, everything must end, every
+ * unit be used, and `sync` give the bytes of the plain computation.
+ *
+ * HANPS_SEED=n HANPS_SCHEDULES=k: k schedules from seed n on. A schedule that fails names its seed.
+ */
+#include "common/checkpoint.h"
+#include "common/memory.h"
+#include "common/random.h"
+#include "common/transport_chaos.h"
+#include "tests/fault/schedule.h"
+#include "tests/support/fake_run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MOST_RANKS = 16, AT_ONCE = 2, TIMEOUT_S = 120, SHORT = 300 };
+
+typedef struct {
+    uint64_t seed;
+    fake_t fake;
+    hp_chaos_t chaos;
+    bool resumes;
+    int servers[2], workers[2]; /* of the first run and of the one that goes on */
+    int64_t steps;
+    hp_status_t status;
+    schedule_stats_t stats;
+} case_t;
+
+static void describe(const case_t *c) {
+    static const char *const name[] = {"sync", "bounded", "async"};
+    const fake_t *f = &c->fake;
+    fprintf(stderr,
+            "  %s, %d servers, %d workers%s, %" PRId64
+            " steps, %d units a step, %d slots, clip %g, "
+            "stop after %" PRId64 ", quit after %" PRId64 ", checkpoint every %" PRId64 "\n",
+            name[f->config.cluster.consistency], f->config.cluster.servers, f->workers,
+            f->resume ? ", resumed" : "", f->config.run.steps, f->config.cluster.sync_shards,
+            f->config.cluster.slots, f->config.optimizer.clip_norm, f->stop_after, f->quit_after,
+            f->config.checkpoint.every_steps);
+}
+
+static void fail(const case_t *c, const char *what) {
+    const fake_t *f = &c->fake;
+    fprintf(stderr, "schedule %" PRIu64 ": %s: ended at step %" PRId64 " (%s) %s\n", c->seed, what,
+            f->outcome.step, hp_status_name(c->status), f->err.text);
+    describe(c);
+    _exit(1);
+}
+
+static void gave_up(void *context) { describe(context); }
+
+/* ---- a run ---- */
+
+typedef struct {
+    case_t *of;
+    hp_transport_t *transport;
+    pthread_t thread;
+    hp_status_t status;
+    hp_error_t err;
+} rank_t;
+
+static void *run_rank(void *context) {
+    rank_t *r = context;
+    r->status = fake_rank(&r->of->fake, r->transport, &r->err);
+    if (r->status == HP_OK)
+        atomic_fetch_add(&r->of->fake.pending, hp_transport_pending(r->transport));
+    return NULL;
+}
+
+static void run_ranks(void *context) {
+    case_t *c = context;
+    fake_t *f = &c->fake;
+    int n = f->config.cluster.servers + f->workers;
+    hp_transport_t *endpoint[MOST_RANKS];
+    rank_t rank[MOST_RANKS];
+    if (hp_transport_loopback_chaos(n, &c->chaos, endpoint, &f->err) != HP_OK) abort();
+    for (int i = 0; i < n; i++) {
+        rank[i] = (rank_t){.of = c, .transport = endpoint[i]};
+        if (pthread_create(&rank[i].thread, NULL, run_rank, &rank[i]) != 0) abort();
+    }
+    c->status = HP_OK;
+    for (int i = 0; i < n; i++) {
+        pthread_join(rank[i].thread, NULL);
+        if (c->status != HP_OK || rank[i].status == HP_OK) continue;
+        c->status = rank[i].status;
+        f->err = rank[i].err;
+    }
+    for (int i = 0; i < n; i++) hp_transport_close(endpoint[i], true);
+}
+
+/* ---- what must hold ---- */
+
+static void same_as_reference(const case_t *c, int64_t step) {
+    const fake_t *f = &c->fake;
+    char which[32];
+    hp_checkpoint_t *checkpoint = NULL;
+    hp_error_t err;
+    int64_t n = f->params.total;
+    float *must = hp_calloc((size_t)n, sizeof *must), *is = hp_calloc((size_t)n, sizeof *is);
+    snprintf(which, sizeof which, "%" PRId64, step);
+    if (hp_checkpoint_open(f->run, which, &checkpoint, NULL, &err) != HP_OK ||
+        hp_checkpoint_verify(checkpoint, &err) != HP_OK ||
+        hp_checkpoint_read(checkpoint, 0, n, is, NULL, NULL, &err) != HP_OK)
+        fail(c, err.text);
+    fake_reference(f, f->config.cluster.sync_shards, step, must);
+    if (memcmp(is, must, (size_t)n * sizeof *is) != 0)
+        fail(c, "other bytes than the plain computation");
+    if (hp_checkpoint_position(checkpoint)->next_unit !=
+        (uint64_t)step * (uint64_t)f->config.cluster.sync_shards)
+        fail(c, "a wrong position in a checkpoint");
+    hp_checkpoint_close(checkpoint);
+    hp_free(must);
+    hp_free(is);
+}
+
+/* Checkpoints are whole, their chunks' versions grow; in `sync` they are the plain computation's.
+ */
+static void check_checkpoints(const case_t *c) {
+    const fake_t *f = &c->fake;
+    int count = 0;
+    int64_t *step = NULL, best, last[64] = {0};
+    hp_error_t err;
+    if (hp_checkpoint_list(f->run, &count, &step, &best, &err) != HP_OK) fail(c, err.text);
+    if (count == 0) fail(c, "no checkpoint");
+    for (int i = 0; i < count; i++) {
+        char which[32];
+        hp_checkpoint_t *checkpoint = NULL;
+        snprintf(which, sizeof which, "%" PRId64, step[i]);
+        if (hp_checkpoint_open(f->run, which, &checkpoint, NULL, &err) != HP_OK) fail(c, err.text);
+        if (hp_checkpoint_verify(checkpoint, &err) != HP_OK) fail(c, err.text);
+        for (int64_t k = 0, e = 0; k < 64 && e < f->params.total; k++, e += 997) {
+            int64_t version = 0, updates = 0;
+            if (hp_checkpoint_chunk(checkpoint, e, &version, &updates, &err) != HP_OK)
+                fail(c, err.text);
+            if (updates < last[k] || updates > version) fail(c, "a version went back");
+            last[k] = updates;
+        }
+        hp_checkpoint_close(checkpoint);
+        if (f->config.cluster.consistency == HP_SYNC) same_as_reference(c, step[i]);
+    }
+    if (step[count - 1] != f->outcome.step) fail(c, "the newest checkpoint is not of the end");
+    hp_free(step);
+}
+
+/* Every unit was used, and no more than once, except those that were counted as repeated. */
+static void check_units(const case_t *c, uint64_t units) {
+    const fake_t *f = &c->fake;
+    uint64_t repeated = 0;
+    for (uint64_t u = 0; u < units; u++) {
+        int used = atomic_load(&f->used[u]);
+        if (used == 0) fail(c, "a unit was lost");
+        repeated += (uint64_t)(used - 1);
+    }
+    if (repeated > f->outcome.units_repeated) fail(c, "a repeated unit was not counted");
+}
+
+static void check_run(const case_t *c) {
+    const fake_t *f = &c->fake;
+    bool sync = f->config.cluster.consistency == HP_SYNC;
+    if (c->status != HP_OK) fail(c, "it failed");
+    if (atomic_load(&f->pending) != 0) fail(c, "messages are left");
+    if (!f->outcome.clean) fail(c, "not every rank said goodbye");
+    bool early = f->outcome.step < f->config.run.steps;
+    if (f->outcome.step > f->config.run.steps) fail(c, "it went too far");
+    if (early && f->stop_after == 0) fail(c, "it ended early");
+    if (early != f->outcome.stopped) fail(c, "it does not say that it was stopped");
+    check_checkpoints(c);
+    if (sync)
+        check_units(c, (uint64_t)f->outcome.step * (uint64_t)f->config.cluster.sync_shards);
+    else if (!early)
+        check_units(c, (uint64_t)f->outcome.step);
+}
+
+/* ---- cases ---- */
+
+static int upto(hp_random_t *r, int least, int most) {
+    return least + (int)hp_random_below(r, (uint64_t)(most - least + 1));
+}
+
+static void make_case(case_t *c, uint64_t seed) {
+    static const hp_consistency_t consistency[] = {HP_SYNC, HP_SYNC, HP_ASYNC, HP_BOUNDED};
+    hp_random_t r = hp_random(seed, HP_RANDOM_TEST, 0xCA5E, 0);
+    fake_t *f = &c->fake;
+    c->seed = seed;
+    for (int i = 0; i < 2; i++) {
+        c->servers[i] = upto(&r, 1, 3);
+        c->workers[i] = upto(&r, 1, 4);
+    }
+    f->dense = upto(&r, 0, 3) == 0;
+    fake_begin(f, consistency[upto(&r, 0, 3)], c->servers[0], c->workers[0], 1);
+    c->steps = upto(&r, 1, 6);
+    f->config.run.steps = c->steps;
+    f->config.run.seed = upto(&r, 1, 1000);
+    f->config.cluster.sync_shards = upto(&r, 1, 4);
+    f->config.cluster.slots = upto(&r, 1, 3);
+    f->config.cluster.staleness = upto(&r, 0, 3);
+    f->config.optimizer.clip_norm = upto(&r, 0, 2) == 0 ? 0.5 : 0;
+    f->config.checkpoint.every_steps = upto(&r, 0, 2);
+    f->config.checkpoint.keep = 100;
+    f->seed = upto(&r, 0, 1) ? seed : 0;
+    f->slow_us = upto(&r, 0, 3) == 0 ? 20000 : 0;
+    if (upto(&r, 0, 2) == 0) f->stop_after = upto(&r, 1, 10);
+    if (c->workers[0] > 1 && upto(&r, 0, 2) == 0) f->quit_after = upto(&r, 1, 3);
+    c->resumes = upto(&r, 0, 1) == 0;
+    c->chaos = (hp_chaos_t){.seed = seed,
+                            .delay = upto(&r, 0, 30),
+                            .delay_share = upto(&r, 0, 3) * 0.25,
+                            .copy_share = upto(&r, 0, 2) * 0.5};
+}
+
+static void make_folder(const fake_t *f, const char *name) {
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", f->run, name);
+    if (mkdir(path, 0777) != 0) abort();
+}
+
+static void run_case(uint64_t seed) {
+    static case_t c;
+    make_case(&c, seed);
+    make_folder(&c.fake, "log");
+    make_folder(&c.fake, "checkpoints");
+    schedule_run(seed, run_ranks, gave_up, &c, &c.stats);
+    check_run(&c);
+    if (c.resumes) {
+        fake_again(&c.fake, c.servers[1], c.workers[1], c.steps + 2);
+        schedule_run(hp_random_mix(seed, 1), run_ranks, gave_up, &c, &c.stats);
+        check_run(&c);
+    }
+    if (getenv("HANPS_TEST_VERBOSE"))
+        fprintf(stderr, "schedule %" PRIu64 ": %" PRIu64 " switches, %.3f s\n", seed,
+                c.stats.switches, c.stats.seconds);
+    fake_end(&c.fake);
+}
+
+/* Each schedule in a process of its own: a crash or a hang takes nothing with it. */
+static pid_t start_case(uint64_t seed) {
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) abort();
+    if (pid > 0) return pid;
+    alarm(TIMEOUT_S);
+    run_case(seed);
+    _exit(0);
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+int main(void) {
+    uint64_t first = from_environment("HANPS_SEED", 1);
+    uint64_t count = from_environment("HANPS_SCHEDULES", SHORT), begun = 0, done = 0;
+    struct {
+        pid_t pid;
+        uint64_t seed;
+    } running[AT_ONCE] = {{0, 0}};
+    uint64_t most = from_environment("HANPS_FAILURES", 5), failed = 0;
+    /* The folders of runs are small and many. */
+    if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
+    while (done < count && failed < most) {
+        for (int i = 0; i < AT_ONCE && begun < count; i++)
+            if (running[i].pid == 0) {
+                running[i].seed = first + begun++;
+                running[i].pid = start_case(running[i].seed);
+            }
+        int status = 0;
+        pid_t pid = wait(&status);
+        for (int i = 0; i < AT_ONCE; i++)
+            if (running[i].pid == pid) {
+                running[i].pid = 0;
+                if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+                    fprintf(stderr, "seed %" PRIu64 " failed (%s %d)\n", running[i].seed,
+                            WIFSIGNALED(status) ? "signal" : "exit status",
+                            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+                    failed++;
+                }
+            }
+        done++;
+    }
+    printf("%" PRIu64 " schedules, %" PRIu64 " failed\n", done, failed);
+    return failed > 0;
+}
