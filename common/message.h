@@ -34,7 +34,7 @@
     X(DRAIN, 0, 0, "w>s: send no more of pull `count`")                                            \
     X(DRAINED, 0, 0, "s>w: the answer: nothing of pull `count` is under way")                      \
     X(NORMS, 8, HP_MESSAGE_PAYLOAD, "s>s: squared norms of `step`, from my chunk `count` on")      \
-    X(CUT, 0, 0, "0>s: checkpoint at `step`; LAST: and end there")                                 \
+    X(CUT, 0, 0, "0>s: checkpoint number `count`, at `step`; LAST: and end there")                 \
     X(CUT_ACK, 0, 0, "s>0: I know of the cut at `step` (and of LAST)")                             \
     X(SHARD, 0, 512, "s>0: my file of checkpoint `step`; FAILED: payload says why")                \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \

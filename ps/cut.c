@@ -76,16 +76,17 @@ void ps_cut_join(ps_server_t *s, ps_job_t *job) {
     if (s->cut.wanted && s->sync && s->cut.step == ps_order_step(s)) hold(s, job);
 }
 
-void ps_cut_begin(ps_server_t *s, int64_t step, bool last) {
+void ps_cut_begin(ps_server_t *s, unsigned number, int64_t step, bool last) {
     hp_error_t err;
     if (last && s->sync)
         s->unit_limit = s->unit_base + (uint64_t)(step - s->step_base) * (uint64_t)s->shards;
-    if (s->cut.wanted && s->cut.step == step) return; /* known: it only became the last */
+    if (number == s->cut.number) return; /* it may be written already */
     if (s->cut.holding || s->cut.wanted || (s->sync && step < ps_order_step(s))) {
         ps_server_fail(s, HP_INTERNAL, "checkpoint at step %" PRId64 " asked for at step %" PRId64,
                        step, ps_order_step(s));
         return;
     }
+    s->cut.number = number;
     s->cut.wanted = true;
     s->cut.step = step;
     if (s->sync && step > ps_order_step(s)) return;

@@ -73,9 +73,10 @@ typedef struct {
 
 /* A checkpoint's way through one server. */
 typedef struct {
-    bool wanted;  /* hold the state when `step` is reached */
-    bool holding; /* given to the applier, or being written */
-    bool writing; /* the thread runs */
+    unsigned number; /* of the last one begun; server 0 counts them from 1 */
+    bool wanted;     /* hold the state when `step` is reached */
+    bool holding;    /* given to the applier, or being written */
+    bool writing;    /* the thread runs */
     int64_t step;
     pthread_t thread;
     atomic_int done;
@@ -143,6 +144,7 @@ struct ps_server {
 
 /* A failure that ends this server's run, and by way of server 0 everybody's. */
 void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
+bool ps_server_awaits_late(const ps_server_t *s, double now);
 /* Sends a message; a failure to send ends the run. */
 void ps_send(ps_server_t *s, int to, const hp_message_t *m, const void *payload, size_t length);
 static inline int ps_worker_rank(const ps_server_t *s, int worker) { return s->servers + worker; }
@@ -178,7 +180,8 @@ void ps_pull_drop_worker(ps_server_t *s, int worker);
 /* cut.c */
 hp_status_t ps_cut_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
 void ps_cut_destroy(ps_server_t *s);
-void ps_cut_begin(ps_server_t *s, int64_t step, bool last);
+/* The same number again: only that it is the last is news. */
+void ps_cut_begin(ps_server_t *s, unsigned number, int64_t step, bool last);
 /* Adds the state to the job that reaches the cut's step. */
 void ps_cut_join(ps_server_t *s, ps_job_t *job);
 void ps_cut_held(ps_server_t *s); /* the applier has taken the references */

@@ -40,6 +40,7 @@ struct ps_lead {
     /* the checkpoint under way */
     bool active, last, failed, committing, last_written;
     int64_t step, want_last; /* want_last: the last one, when the one under way is done; -1: none */
+    unsigned cut_number;
     int acks_missing, shards_missing;
     double cut_began;
     hp_position_t position;
@@ -150,17 +151,21 @@ static void announce(ps_server_t *s, int64_t step, bool last) {
         ps_server_fail(s, err.status, "%s", err.text);
         return;
     }
-    if (!l->active) l->shards_missing = s->servers;
+    if (!l->active) {
+        l->shards_missing = s->servers;
+        l->cut_number++;
+        l->failed = false;
+    }
     l->active = true;
     l->last = last;
-    l->failed = false;
     l->step = step;
     l->acks_missing = s->servers - 1;
     l->cut_began = hp_clock();
     s->gate = s->sync && l->acks_missing > 0 ? step : -1;
-    const hp_message_t m = {.kind = HP_MSG_CUT, .flags = last ? HP_MSG_LAST : 0, .step = step};
+    const hp_message_t m = {
+        .kind = HP_MSG_CUT, .flags = last ? HP_MSG_LAST : 0, .step = step, .count = l->cut_number};
     for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, NULL, 0);
-    ps_cut_begin(s, step, last);
+    ps_cut_begin(s, l->cut_number, step, last);
 }
 
 static void *commit(void *context) {
@@ -495,6 +500,7 @@ void ps_lead_progress(ps_server_t *s, double now) {
     ps_lead_t *l = s->lead;
     if (l->phase == ENDED) {
         int present = count_workers(s, PS_PRESENT);
+        if (ps_server_awaits_late(s, now)) return;
         s->abandoned = now > l->end_limit;
         if ((present == 0 && l->farewells == s->servers - 1) || s->abandoned) s->leaving = true;
         return;

@@ -158,7 +158,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         ended(s, m, payload);
         break;
     case HP_MSG_CUT: {
-        ps_cut_begin(s, m->step, (m->flags & HP_MSG_LAST) != 0);
+        ps_cut_begin(s, m->count, m->step, (m->flags & HP_MSG_LAST) != 0);
         const hp_message_t ack = {.kind = HP_MSG_CUT_ACK, .flags = m->flags, .step = m->step};
         ps_send(s, 0, &ack, NULL, 0);
         break;
@@ -354,6 +354,13 @@ static bool all_gone(const ps_server_t *s) {
     return true;
 }
 
+/* A worker may come when all is done already; it is told so, where nothing failed. */
+bool ps_server_awaits_late(const ps_server_t *s, double now) {
+    bool late = false;
+    for (int i = 0; i < s->workers; i++) late = late || s->worker[i].presence == PS_EXPECTED;
+    return late && s->verdict == HP_OK && now < s->began + HP_START_SECONDS;
+}
+
 /* The event loop. True: every rank said goodbye. */
 static bool loop(ps_server_t *s) {
     double over_since = -1, busy_since = s->began;
@@ -369,7 +376,8 @@ static bool loop(ps_server_t *s) {
             ps_lead_progress(s, now);
         } else if (s->over) {
             if (over_since < 0) over_since = now;
-            s->leaving = all_gone(s) || now > over_since + GOODBYE_S;
+            s->leaving =
+                (all_gone(s) || now > over_since + GOODBYE_S) && !ps_server_awaits_late(s, now);
         }
         if (s->leaving && owes_none && !s->cut.holding) break;
         if (n > 0) busy_since = now;

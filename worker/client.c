@@ -244,7 +244,10 @@ static void begin_pull(wk_client_t *c) {
             wait_change(c, &c->stats.pull_s);
         }
         c->pull_used = true;
-        if (c->sync && c->have_step == c->step) return;
+        if (c->sync && c->have_step == c->step) { /* all there; the waits are the void pull's */
+            for (int i = 0; i < c->params->count; i++) c->param_waits[i] = 0;
+            return;
+        }
         wk_client_plan_pull(c, c->step);
     }
     c->pull_used = true;

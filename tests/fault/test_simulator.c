@@ -55,7 +55,11 @@ static void fail(const case_t *c, const char *what) {
     _exit(1);
 }
 
-static void gave_up(void *context) { describe(context); }
+static void gave_up(void *context) {
+    const case_t *c = context;
+    describe(c);
+    fprintf(stderr, "  %s %s\n", hp_status_name(c->status), c->fake.err.text);
+}
 
 /* ---- a run ---- */
 
