@@ -1,0 +1,20 @@
+/* NLVR (Suhr et al. 2017, "A corpus of natural language for visual reasoning"), in its official
+ * layout: FOLDER/{train,dev,test}/{train,dev,test}.json, one object a line, and
+ * FOLDER/train/images/<directory>/train-<identifier>-<permutation>.png. */
+#ifndef WK_NLVR_H
+#define WK_NLVR_H
+
+#include "worker/import/pixels.h"
+
+typedef struct {
+    const char *folder;
+    int permutations;      /* 1 to 6 orders of the three boxes: images of an example */
+    int valid_directories; /* the last of train's image directories become the split `valid`:
+                              sentences repeat within a directory, so whole ones are held out */
+} wk_nlvr_options_t;
+
+/* Splits train, valid, dev, test: those there are; train must be. */
+hp_status_t wk_nlvr_read(const wk_nlvr_options_t *options, wk_pixel_set_t *set,
+                         hp_error_t *err) HP_MUST_CHECK;
+
+#endif
