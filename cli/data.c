@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const cli_command_t table[] = {
-    {"import", "import questions and features: vqa", cli_data_import},
+    {"import", "import a data set: vqa, nlvr, clevr", cli_data_import},
     {"info", "say what is in a store", cli_data_info},
     {"verify", "find damage in a store", cli_data_verify},
     {"synth", "make a data set: sort-of-clevr", cli_data_synth},

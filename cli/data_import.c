@@ -1,5 +1,6 @@
 /* hanps data import: data sets that others have made. */
 #include "cli/command.h"
+#include "cli/import_line.h"
 #include "worker/import/vqa.h"
 
 #include <ctype.h>
@@ -10,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
+    "usage: hanps data import nlvr|clevr FOLDER --out STORE [OPTION]...    (--help after nlvr)\n"
+    "       hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
     "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n\n"
     "Imports VQA v1, v2, VQA-CP, or anything in their JSON format (objects or bare lists), with\n"
     "features from HDF5 or .npy files. What is interrupted goes on where it was when the same\n"
@@ -245,42 +246,6 @@ static hp_status_t check(arguments_t *a, hp_error_t *err) {
     return HP_OK;
 }
 
-/* What is done, on a terminal: one line that is written over. Elsewhere a line every ten seconds.
- */
-typedef struct {
-    bool terminal, open;
-    struct timespec last, first;
-    const char *what;
-    uint64_t began;
-} progress_t;
-
-static double seconds(const struct timespec *from, const struct timespec *to) {
-    return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
-}
-
-static void show(void *context, const char *what, uint64_t done, uint64_t total) {
-    progress_t *p = context;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (p->what == NULL || strcmp(p->what, what) != 0) {
-        p->what = what;
-        p->first = now;
-        p->began = done;
-    }
-    if (seconds(&p->last, &now) < (p->terminal ? 0.2 : 10.0) && (done < total || !p->terminal))
-        return;
-    p->last = now;
-    double spent = seconds(&p->first, &now),
-           rate = spent > 0 ? (double)(done - p->began) / spent : 0;
-    fprintf(stderr, "%s%" PRIu64, p->terminal ? "\r\033[K" : "", done);
-    if (total > 0) fprintf(stderr, " of %" PRIu64, total);
-    fprintf(stderr, " %s", what);
-    if (total > done && rate > 0)
-        fprintf(stderr, ", %.0f a second, %.0f s left", rate, (double)(total - done) / rate);
-    if (!p->terminal) fputc('\n', stderr);
-    p->open = p->terminal;
-}
-
 static void report(const arguments_t *a, const wk_vqa_report_t *r) {
     printf("%s: %" PRIu64 " images, %" PRIu64 " questions", a->import.out, r->images, r->questions);
     if (r->kept_images > 0) printf(" (%" PRIu64 " images kept from before)", r->kept_images);
@@ -329,16 +294,18 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                                    : set_image_option(a, option, optarg, err));
     }
     if (argc - optind != 1 || strcmp(argv[optind], "vqa") != 0)
-        return hp_fail(err, HP_INPUT, "%s: the format to import is needed: vqa",
+        return hp_fail(err, HP_INPUT, "%s: the format to import is needed: vqa, nlvr or clevr",
                        argc > optind ? argv[argc - 1] : "import");
     return check(a, err);
 }
 
 hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
+    if (argc > 1 && (strcmp(argv[1], "nlvr") == 0 || strcmp(argv[1], "clevr") == 0))
+        return cli_data_import_pixels(argc, argv, err);
     static const wk_features_options_t features = {
         .dataset = "features", .ids_dataset = "ids", .pattern = "%d.npy"};
-    progress_t line = {.terminal = isatty(STDERR_FILENO)};
-    clock_gettime(CLOCK_MONOTONIC, &line.last);
+    cli_import_line_t line;
+    cli_import_line_begin(&line);
     arguments_t a = {.features = features};
     a.import = (wk_vqa_import_t){.dtype = HP_DTYPE_F16,
                                  .picture_pattern = "%d.jpg",
@@ -346,7 +313,7 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
                                  .least_answer = 1,
                                  .least_word = 1,
                                  .tokenizer = wk_tokenizer_find("words"),
-                                 .progress = show,
+                                 .progress = cli_import_line_show,
                                  .context = &line,
                                  .command = a.command};
     size_t used = (size_t)snprintf(a.command, TEXT, "hanps data");
@@ -357,7 +324,7 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
     if (help) fputs(usage, stdout);
     wk_vqa_report_t result = {0};
     if (status == HP_OK && !help) status = wk_vqa_import(&a.import, &result, err);
-    if (line.open) fputs("\r\033[K", stderr);
+    cli_import_line_end(&line);
     if (status == HP_OK && !help) report(&a, &result);
     for (int i = 0; i < a.lists; i++) free(a.list[i]);
     return status;

@@ -49,7 +49,7 @@ hp_status_t wk_pixels_add(wk_pixel_set_t *set, int split, const wk_pixel_record_
     HP_TRY(add_string(set, record->text, &q.text, err));
     HP_TRY(add_string(set, record->question_type, &q.question_type, err));
     HP_TRY(add_string(set, record->answer_type, &q.answer_type, err));
-    HP_TRY(add_string(set, q.answered ? record->answer : "", &q.answer, err));
+    HP_TRY(add_string(set, record->answer != NULL ? record->answer : "", &q.answer, err));
     if (s->questions == s->capacity) {
         size_t more = s->capacity > 0 ? 2 * s->capacity : 1024;
         void *grown = NULL;
