@@ -1,5 +1,6 @@
 /* hanps masks: what a trained model looked at. */
 #include "cli/command.h"
+#include "common/gemm.h"
 #include "common/run_folder.h"
 #include "worker/report/masks.h"
 
@@ -148,12 +149,15 @@ static hp_status_t make_page(const arguments_t *a, const wk_trained_t *trained, 
         .note = print_note,
     };
     char out[HP_RUN_PATH];
+    if (options.split[0] == '\0')
+        return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
     if (a->out == NULL) {
         HP_TRY(hp_run_path(a->run, "masks", out, err));
         options.out = out;
     }
     wk_masks_outcome_t outcome = {0};
     HP_TRY(find_metric(a->metric, hp_store_info(trained->store)->metric, &options.metric, err));
+    hp_gemm_set_threads(trained->config.cluster.threads);
     HP_TRY(wk_masks(&options, &outcome, err));
     printf("%d questions (%d right, %d partly, %d wrong), accuracy on %" PRIu64
            " of %s: %.2f %%, cells: %.1f\n%s\n",

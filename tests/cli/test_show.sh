@@ -54,7 +54,7 @@ bad() { # what the message must contain, then the arguments
 bad "no run in 'none'" masks none
 bad "one RUN" masks
 bad "no split 'nowhere'" masks runs/a --split nowhere
-bad "question 5 is not" masks runs/a --questions 5
+bad "question 5 is not" masks runs/a --split test --questions 5
 bad "--questions" masks runs/a --questions 1,,2
 bad "--count 0" masks runs/a --count 0
 bad "allowed are exact" masks runs/a --metric bleu
@@ -63,6 +63,8 @@ bad "no run in 'none'" monitor none
 bad "--every" monitor runs/a --every 0
 bad "no run in 'none'" report runs/a none
 bad "1 to" report
+sed -i 's/  valid: .*/  valid: ""/' runs/a/config.yaml
+bad "--split is needed" masks runs/a
 mkdir -p empty/log
 bad "no log yet" monitor empty
 exit 0
