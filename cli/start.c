@@ -163,6 +163,14 @@ static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start
     return hp_run_probe_leave(plan->run, plan->token, err);
 }
 
+/* A new run that does not come to start leaves nothing. */
+static void leave_folder(cli_start_t *start) {
+    if (start->lock == NULL) return;
+    hp_run_probe_remove(start->plan.run, start->plan.token);
+    hp_run_discard(start->plan.run, start->lock);
+    start->lock = NULL;
+}
+
 static hp_status_t prepare(const cli_train_args_t *args, bool launched, int ranks, hp_log_t *log,
                            cli_start_t *start, hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
@@ -172,7 +180,9 @@ static hp_status_t prepare(const cli_train_args_t *args, bool launched, int rank
     HP_TRY(read_config(args, &plan->config, log, err));
     HP_TRY(deal_ranks(args, launched, ranks, plan, log, err));
     HP_TRY(look_at_store(start, err));
-    return enter_folder(args, start, log, err);
+    hp_status_t status = enter_folder(args, start, log, err);
+    if (status != HP_OK && !args->resume) leave_folder(start);
+    return status;
 }
 
 /* Rank 0's plan to all. */
@@ -307,11 +317,7 @@ hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, i
     if (start->plan.status != HP_OK) return (hp_status_t)start->plan.status;
     if (!first) status = check(transport, start, err);
     status = agree(transport, status, err);
-    if (first && status != HP_OK && !args->resume) {
-        hp_run_probe_remove(start->plan.run, start->plan.token);
-        hp_run_discard(start->plan.run, start->lock);
-        start->lock = NULL;
-    }
+    if (first && status != HP_OK && !args->resume) leave_folder(start);
     return status;
 }
 

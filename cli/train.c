@@ -166,8 +166,9 @@ static hp_status_t conclude(rank_t *rank, hp_status_t status, const ps_outcome_t
                             hp_error_t *err) {
     const cli_plan_t *plan = &rank->start.plan;
     if (status != HP_OK) {
-        cli_write_status(plan, HP_RUN_FAILED, outcome->step, hp_status_exit_code(status) == 3,
-                         err->text, rank->log);
+        cli_write_status(plan, HP_RUN_FAILED, outcome->step,
+                         hp_status_exit_code(status) == 3 && status != HP_NONFINITE, err->text,
+                         rank->log);
         return status;
     }
     cli_closing_table(plan, outcome, stdout);

@@ -56,7 +56,7 @@ static hp_status_t make_folders(const char *path, hp_error_t *err) {
 
 /* Open file description locks belong to the open file: they end with the process, work on NFS, and
  * are not lost when another part of the program closes the same file. */
-static hp_status_t take_lock(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) {
+static hp_status_t take_lock(const char *run, bool make, hp_run_lock_t **lock_p, hp_error_t *err) {
     char path[HP_RUN_PATH];
     HP_TRY(hp_run_path(run, "lock", path, err));
     void *p = NULL;
@@ -84,8 +84,12 @@ static hp_status_t take_lock(const char *run, hp_run_lock_t **lock_p, hp_error_t
     gethostname(host, sizeof host - 1);
     int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
     if (ftruncate(lock->fd, 0) != 0 || pwrite(lock->fd, text, (size_t)n, 0) != n) {
-        hp_run_unlock(lock);
-        return hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+        hp_status_t status = hp_fail_errno(err, HP_IO, "cannot write '%s'", path);
+        if (make)
+            hp_run_discard(run, lock);
+        else
+            hp_run_unlock(lock);
+        return status;
     }
     *lock_p = lock;
     return HP_OK;
@@ -100,13 +104,13 @@ hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *e
                        "run folder '%s' exists: continue it with --resume, or take another name",
                        run);
     HP_TRY(make_folders(run, err));
-    HP_TRY(take_lock(run, lock_p, err));
+    HP_TRY(take_lock(run, true, lock_p, err));
     for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
         char path[HP_RUN_PATH];
         hp_status_t status = hp_run_path(run, sub[i], path, err);
         if (status == HP_OK) status = make_folders(path, err);
         if (status != HP_OK) {
-            hp_run_unlock(*lock_p);
+            hp_run_discard(run, *lock_p);
             *lock_p = NULL;
             return status;
         }
@@ -119,7 +123,7 @@ hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err
     HP_TRY(hp_run_path(run, "config.yaml", path, err));
     if (access(path, R_OK) != 0)
         return hp_fail(err, HP_INPUT, "no run in '%s': there is no config.yaml in it", run);
-    return take_lock(run, lock_p, err);
+    return take_lock(run, false, lock_p, err);
 }
 
 hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) {

@@ -116,12 +116,13 @@ static hp_status_t compute(trainer_t *t, const wk_batch_t *batch, const float *w
     double middle = hp_clock();
     stats->forward_s = middle - begin - t->hook_s;
     t->hook_s = 0;
-    if (!isfinite(result->loss_sum))
-        return hp_fail(
-            err, HP_NONFINITE,
-            "the loss of step %lld (unit %llu) is %g: the run has diverged; try a smaller "
-            "optimizer.lr or set optimizer.clip_norm",
-            (long long)batch->step, (unsigned long long)batch->unit, result->loss_sum);
+    /* Its gradient is not finite either: the servers refuse it, and end a run that gives only such.
+     */
+    if (!isfinite(result->loss_sum) && t->totals.nonfinite++ == 0)
+        hp_log(t->options->log, HP_LOG_WARN,
+               "the loss of step %lld (unit %llu) is not finite and the unit's gradient refused; a "
+               "smaller optimizer.lr or optimizer.clip_norm may help",
+               (long long)batch->step, (unsigned long long)batch->unit);
     HP_TRY(send_sparse_rows(t, result, err));
     HP_TRY(wk_model_backward(t->model, weights, &batch->nn, &pass, grads, result, err));
     stats->backward_s = hp_clock() - middle - t->hook_s;
@@ -162,7 +163,7 @@ static void add_totals(wk_train_totals_t *sum, const wk_batch_t *batch, const un
     sum->push_s += s->client.push_s;
     sum->pull_s += s->client.pull_s;
     sum->wait_s += s->client.wait_s;
-    sum->loss_sum += s->result.loss_sum;
+    if (isfinite(s->result.loss_sum)) sum->loss_sum += s->result.loss_sum;
     sum->labelled += (uint64_t)s->result.labelled;
     sum->correct += (uint64_t)s->result.correct;
     sum->pushed_bytes += s->client.pushed_bytes;

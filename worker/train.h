@@ -20,6 +20,7 @@ typedef struct {
     double data_s, forward_s, backward_s, push_s, pull_s, wait_s;
     double loss_sum;
     uint64_t labelled, correct;
+    uint64_t nonfinite; /* units whose loss was not finite */
     uint64_t pushed_bytes, pulled_bytes;
 } wk_train_totals_t;
 
@@ -45,8 +46,8 @@ typedef struct {
     void *context;
 } wk_train_options_t;
 
-/* Returns when the servers say that no work is left. HP_NONFINITE: the loss is not a number (names
- * the unit and step); HP_PEER: the servers are gone. What was pushed stays. */
+/* Returns when the servers say that no work is left. HP_NONFINITE: the servers ended the run
+ * because gradients were not finite; HP_PEER: they are gone. What was pushed stays. */
 hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *totals,
                      hp_error_t *err) HP_MUST_CHECK;
 
