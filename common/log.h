@@ -10,8 +10,8 @@ typedef enum { HP_LOG_ERROR, HP_LOG_WARN, HP_LOG_INFO, HP_LOG_DEBUG } hp_log_lev
 typedef struct hp_log hp_log_t;
 
 /* Writes to stderr, prefixed with `who` ("server 0", "worker 3"). */
-hp_status_t hp_log_open(const char *who, hp_log_level_t level, hp_log_t **log_p, hp_error_t *err)
-    HP_MUST_CHECK;
+hp_status_t hp_log_open(const char *who, hp_log_level_t level, hp_log_t **log_p,
+                        hp_error_t *err) HP_MUST_CHECK;
 void hp_log_close(hp_log_t *log);
 void hp_log(hp_log_t *log, hp_log_level_t level, const char *fmt, ...) HP_PRINTF(3, 4);
 

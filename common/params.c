@@ -36,7 +36,8 @@ hp_status_t hp_params_add(hp_params_t *params, const char *name, int dims, const
     if (params->count == params->capacity) {
         int capacity = params->capacity ? 2 * params->capacity : 32;
         void *grown = NULL;
-        HP_TRY(hp_allocate(&grown, (size_t)capacity, sizeof *params->param, "parameter table", err));
+        HP_TRY(
+            hp_allocate(&grown, (size_t)capacity, sizeof *params->param, "parameter table", err));
         if (params->count > 0)
             memcpy(grown, params->param, (size_t)params->count * sizeof *params->param);
         hp_free(params->param);
@@ -74,8 +75,8 @@ static void initialise_block(const hp_param_t *p, uint64_t seed, uint64_t name, 
                              float out[INIT_BLOCK]) {
     hp_random_t r = hp_random(seed, HP_RANDOM_INIT, name, (uint64_t)block);
     for (int i = 0; i < INIT_BLOCK; i++) {
-        double x = p->init == HP_INIT_UNIFORM ? 2.0 * hp_random_uniform(&r) - 1.0
-                                              : hp_random_normal(&r);
+        double x =
+            p->init == HP_INIT_UNIFORM ? 2.0 * hp_random_uniform(&r) - 1.0 : hp_random_normal(&r);
         out[i] = (float)(x * p->init_scale);
     }
 }

@@ -31,9 +31,9 @@ typedef struct {
     int64_t count;  /* elements: the product of shape */
     hp_param_kind_t kind;
     hp_init_kind_t init;
-    double init_scale;  /* a, above */
-    bool sparse_rows;   /* the gradient touches few rows of shape[0] (word embedding) */
-    int forward_order;  /* 0 is read first by forward */
+    double init_scale; /* a, above */
+    bool sparse_rows;  /* the gradient touches few rows of shape[0] (word embedding) */
+    int forward_order; /* 0 is read first by forward */
 } hp_param_t;
 
 typedef struct {
@@ -59,7 +59,7 @@ void hp_params_initialise(const hp_params_t *params, uint64_t seed, int64_t begi
                           float *out);
 
 /* True when both tables have the same rows; otherwise the first difference is described. */
-hp_status_t hp_params_same(const hp_params_t *a, const hp_params_t *b, hp_error_t *err)
-    HP_MUST_CHECK;
+hp_status_t hp_params_same(const hp_params_t *a, const hp_params_t *b,
+                           hp_error_t *err) HP_MUST_CHECK;
 
 #endif

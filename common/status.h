@@ -29,7 +29,7 @@ typedef enum {
 #define HP_STATUS_ENUM(name, code, text) HP_##name,
     HP_STATUS_MAP(HP_STATUS_ENUM)
 #undef HP_STATUS_ENUM
-    HP_STATUS_COUNT
+        HP_STATUS_COUNT
 } hp_status_t;
 
 typedef struct {
@@ -37,7 +37,7 @@ typedef struct {
     char text[1024]; /* one line, no newline at its end */
 } hp_error_t;
 
-#define HP_MUST_CHECK __attribute__((warn_unused_result))
+#define HP_MUST_CHECK   __attribute__((warn_unused_result))
 #define HP_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 /* Propagate a failure to the caller. */

@@ -99,13 +99,21 @@ static void test_params(void **state) {
     hp_params_t t = {0};
     int index = -1;
     int64_t big[] = {7, 5}, one[] = {3}, bad[] = {0};
-    assert_int_equal(hp_params_add(&t, "a.weight", 2, big, HP_PARAM_WEIGHT, HP_INIT_NORMAL, 0.1, true, &index, NULL), HP_OK);
-    assert_int_equal(hp_params_add(&t, "a.bias", 1, one, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, &index, NULL), HP_OK);
+    assert_int_equal(hp_params_add(&t, "a.weight", 2, big, HP_PARAM_WEIGHT, HP_INIT_NORMAL, 0.1,
+                                   true, &index, NULL),
+                     HP_OK);
+    assert_int_equal(
+        hp_params_add(&t, "a.bias", 1, one, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, &index, NULL),
+        HP_OK);
     assert_int_equal(index, 1);
     assert_int_equal(t.param[1].offset, 48);
     assert_int_equal(t.total, 64);
-    assert_int_equal(hp_params_add(&t, "a.bias", 1, one, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, NULL, NULL), HP_INTERNAL);
-    assert_int_equal(hp_params_add(&t, "b", 1, bad, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, NULL, NULL), HP_INPUT);
+    assert_int_equal(
+        hp_params_add(&t, "a.bias", 1, one, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, NULL, NULL),
+        HP_INTERNAL);
+    assert_int_equal(
+        hp_params_add(&t, "b", 1, bad, HP_PARAM_WEIGHT, HP_INIT_ONE, 0, false, NULL, NULL),
+        HP_INPUT);
     float whole[64], part[64];
     hp_params_initialise(&t, 9, 0, 64, whole);
     for (int64_t begin = 0; begin < 64; begin += 5)
@@ -124,7 +132,7 @@ static void test_params(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status), cmocka_unit_test(test_arena), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_status), cmocka_unit_test(test_arena),  cmocka_unit_test(test_random),
         cmocka_unit_test(test_philox), cmocka_unit_test(test_params),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

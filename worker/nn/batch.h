@@ -1,5 +1,6 @@
-/* A batch as the neural network sees it: a set of images, and a set of questions that point at them.
- * Cells and words are packed ragged sets (offsets as in CSR). Plain data: owned by whoever built it. */
+/* A batch as the neural network sees it: a set of images, and a set of questions that point at
+ * them. Cells and words are packed ragged sets (offsets as in CSR). Plain data: owned by whoever
+ * built it. */
 #ifndef NN_BATCH_H
 #define NN_BATCH_H
 
