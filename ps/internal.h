@@ -54,6 +54,7 @@ typedef struct {
     ps_presence_t presence;
     uint32_t incarnation;
     bool owes_farewell; /* said goodbye; is answered when its sends are done */
+    unsigned drained;   /* the pull it gave up */
     bool owes_drained;  /* gave up its pull; the same */
 
     bool offers; /* waits for a slot */

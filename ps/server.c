@@ -67,6 +67,7 @@ static void drain(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
     if (m->count != w->pull) return;
     ps_pull_drop_worker(s, worker);
+    w->drained = m->count;
     w->owes_drained = true;
 }
 
@@ -334,7 +335,7 @@ static bool farewells(ps_server_t *s) {
     for (int i = 0; i < s->workers; i++) {
         ps_worker_t *w = &s->worker[i];
         if (w->owes_drained && w->sends == 0) {
-            const hp_message_t m = {.kind = HP_MSG_DRAINED, .count = w->pull};
+            const hp_message_t m = {.kind = HP_MSG_DRAINED, .count = w->drained};
             ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
             w->owes_drained = false;
         }

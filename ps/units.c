@@ -98,15 +98,15 @@ static bool within_lead(const ps_units_t *u, const worker_t *w) {
 }
 
 bool ps_units_take(ps_units_t *u, int *worker_p, uint64_t *unit_p) {
-    int best = -1, fewest = INT32_MAX;
+    int best = -1, most = INT32_MAX; /* what a worker may hold and still get one */
+    for (int i = 0; i < u->workers; i++)
+        if (u->worker[i].room < 0) most = 0; /* may come any moment: its first is kept */
     for (int i = 0; i < u->workers; i++) {
         const worker_t *w = &u->worker[i];
-        if (w->room < 0 && fewest > 0) fewest = 0; /* may come any moment: keep its first */
-        if (w->room <= w->held || !within_lead(u, w)) continue;
-        if (w->held < fewest || (best < 0 && w->held == fewest)) {
-            best = i;
-            fewest = w->held;
-        }
+        if (w->room <= w->held || w->held > most || !within_lead(u, w)) continue;
+        if (best >= 0 && w->held == most) continue;
+        best = i;
+        most = w->held;
     }
     if (u->closed || best < 0) return false;
     int i = 0;
