@@ -2,6 +2,7 @@
 set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+export TMPDIR=$scratch
 "$HANPS" bench configs/bench.yaml --small --json "$scratch/bench.json" >"$scratch/out"
 grep -q '^sgemm: [0-9]* GFLOP/s$' "$scratch/out"
 python3 - "$scratch/bench.json" <<'END'
@@ -13,6 +14,8 @@ for name in "cells16_same", "cells16_own", "cells16_different", "cells100":
     case = cases[name]
     assert case["questions"] == 12 and case["images"] == 3 and case["examples_per_s"] > 0, name
     assert abs(case["step_s"] * case["examples_per_s"] - 12) < 0.01
+train = cases["train"]
+assert train["examples_per_s"] > 0 and train["forward_s"] > 0 and train["seconds"] >= train["backward_s"]
 same, different, everything = (cases[n] for n in ("cells16_same", "cells16_different", "cells100"))
 assert same["cells_selected"] == 3 * 16 and different["cells_selected"] == 12 * 16 and everything["cells_selected"] == 300
 assert same["forward_flop"] <= everything["forward_flop"]
@@ -21,3 +24,4 @@ END
 code=0
 "$HANPS" bench configs/bench.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
 [ $code = 2 ] && [ "$(wc -l <"$scratch/err")" = 1 ]
+[ -z "$(find "$scratch" -name 'hanps-bench*')" ]

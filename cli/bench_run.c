@@ -1,0 +1,190 @@
+#include "cli/bench_run.h"
+
+#include "cli/command.h"
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/random.h"
+#include "common/store_write.h"
+
+#include <ftw.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <yajl/yajl_tree.h>
+
+enum { BATCHES = 4, SIDE = 10, TOKENS = 7, SEED = 1, LOG_LIMIT = 64 << 20 };
+
+typedef struct {
+    char folder[128], store[160], config[160], run[160];
+} places_t;
+
+/* fp16 numbers from 0 to 2, half of them zero. */
+static void fill_features(uint16_t *features, size_t n, uint32_t image) {
+    hp_random_t random = hp_random(SEED, HP_RANDOM_TEST, 2, image);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = hp_random_u32(&random);
+        features[i] = bits & 1 ? (uint16_t)(bits >> 18) : 0;
+    }
+}
+
+static hp_status_t write_names(hp_store_writer_t *writer, const wk_model_shape_t *shape,
+                               hp_error_t *err) {
+    int most = shape->words > shape->answers ? shape->words : shape->answers;
+    void *pointers = NULL, *text = NULL;
+    HP_TRY(hp_allocate(&pointers, (size_t)most, sizeof(char *), "names", err));
+    hp_status_t status = hp_allocate(&text, (size_t)most, 12, "names", err);
+    const char **name = pointers;
+    for (int i = 0; i < most && status == HP_OK; i++) {
+        name[i] = (char *)text + 12 * (size_t)i;
+        snprintf((char *)text + 12 * (size_t)i, 12, "n%d", i);
+    }
+    if (status == HP_OK) status = hp_store_write_words(writer, shape->words, name, err);
+    if (status == HP_OK) status = hp_store_write_answers(writer, shape->answers, name, err);
+    hp_free(text);
+    hp_free(pointers);
+    return status;
+}
+
+static hp_status_t write_images(hp_store_writer_t *writer, const wk_model_shape_t *shape,
+                                uint32_t images, hp_error_t *err) {
+    size_t numbers = (size_t)shape->max_cells * (size_t)shape->channels;
+    void *features = NULL;
+    HP_TRY(hp_allocate(&features, numbers, sizeof(uint16_t), "features", err));
+    hp_status_t status = HP_OK;
+    for (uint32_t i = 0; i < images && status == HP_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%u", i);
+        fill_features(features, numbers, i);
+        const hp_store_image_t image = {
+            .name = name, .features = features, .cells = shape->max_cells};
+        status = hp_store_write_image(writer, &image, NULL, err);
+    }
+    hp_free(features);
+    return status;
+}
+
+static hp_status_t write_questions(hp_store_writer_t *writer, const wk_model_shape_t *shape,
+                                   uint32_t images, uint32_t questions, hp_error_t *err) {
+    hp_random_t random = hp_random(SEED, HP_RANDOM_TEST, 3, 0);
+    HP_TRY(hp_store_write_split(writer, "train", err));
+    for (uint32_t q = 0; q < questions; q++) {
+        int32_t token[TOKENS + 2];
+        hp_question_t question = {.question_id = q,
+                                  .image = (uint32_t)((uint64_t)q * images / questions),
+                                  .text = "",
+                                  .tokens = TOKENS - 2 + (int)(q % 5),
+                                  .token = token};
+        for (int t = 0; t < question.tokens; t++)
+            token[t] = (int32_t)hp_random_below(&random, (uint64_t)shape->words);
+        question.label = (int32_t)hp_random_below(&random, (uint64_t)shape->answers);
+        HP_TRY(hp_store_write_question(writer, &question, err));
+    }
+    return HP_OK;
+}
+
+static hp_status_t write_store(const char *path, const wk_model_shape_t *shape, uint32_t images,
+                               uint32_t questions, hp_error_t *err) {
+    const hp_store_plan_t plan = {.feature_dtype = HP_DTYPE_F16,
+                                  .grid_height = SIDE,
+                                  .grid_width = shape->max_cells / SIDE,
+                                  .max_cells = shape->max_cells,
+                                  .channels = shape->channels,
+                                  .metric = HP_METRIC_EXACT,
+                                  .command = "hanps bench"};
+    hp_store_writer_t *writer = NULL;
+    HP_TRY(hp_store_writer_open(path, &plan, &writer, err));
+    hp_status_t status = write_images(writer, shape, images, err);
+    if (status == HP_OK) status = write_questions(writer, shape, images, questions, err);
+    if (status == HP_OK) status = write_names(writer, shape, err);
+    if (status == HP_OK) return hp_store_writer_finish(writer, err);
+    hp_store_writer_abandon(writer);
+    return status;
+}
+
+static hp_status_t write_config(const hp_config_t *base, const places_t *at, hp_error_t *err) {
+    hp_config_t config = *base;
+    snprintf(config.data.store, sizeof config.data.store, "%s", at->store);
+    snprintf(config.data.train, sizeof config.data.train, "train");
+    config.data.valid[0] = '\0';
+    config.cluster.servers = 1;
+    config.checkpoint.every_steps = 0;
+    config.checkpoint.every_minutes = 0;
+    FILE *out = fopen(at->config, "w");
+    if (out == NULL) return hp_fail_errno(err, HP_IO, "%s", at->config);
+    hp_status_t status = hp_config_write(&config, out, err);
+    if (fclose(out) != 0 && status == HP_OK) status = hp_fail_errno(err, HP_IO, "%s", at->config);
+    return status;
+}
+
+static double number(yajl_val line, const char *key) {
+    const char *path[] = {key, NULL};
+    yajl_val value = yajl_tree_get(line, path, yajl_t_number);
+    return value != NULL ? YAJL_GET_DOUBLE(value) : NAN;
+}
+
+/* The last line of the worker's log has the totals of the run. */
+static hp_status_t read_totals(const places_t *at, cli_bench_run_t *out, hp_error_t *err) {
+    char path[256], problem[128];
+    snprintf(path, sizeof path, "%s/log/worker-0000.jsonl", at->run);
+    unsigned char *text = NULL;
+    size_t bytes = 0;
+    HP_TRY(hp_read_file(path, LOG_LIMIT, &text, &bytes, err));
+    size_t end = bytes > 0 ? bytes - 1 : 0, begin = end;
+    while (begin > 0 && text[begin - 1] != '\n') begin--;
+    if (end < bytes) text[end] = '\0';
+    yajl_val line =
+        bytes > 0 ? yajl_tree_parse((char *)text + begin, problem, sizeof problem) : NULL;
+    hp_free(text);
+    if (line == NULL) return hp_fail(err, HP_INTERNAL, "%s: no line of JSON at its end", path);
+    *out = (cli_bench_run_t){.seconds = number(line, "time_s"),
+                             .data_s = number(line, "total_data_s"),
+                             .forward_s = number(line, "total_forward_s"),
+                             .backward_s = number(line, "total_backward_s"),
+                             .push_s = number(line, "total_push_s"),
+                             .pull_s = number(line, "total_pull_s"),
+                             .wait_s = number(line, "total_wait_s")};
+    out->examples_per_s = number(line, "total_examples") / out->seconds;
+    yajl_tree_free(line);
+    return HP_OK;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
+    (void)info;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static hp_status_t train(const hp_config_t *config, const wk_model_shape_t *shape,
+                         double questions_per_image, places_t *at, cli_bench_run_t *out,
+                         hp_error_t *err) {
+    snprintf(at->store, sizeof at->store, "%s/store", at->folder);
+    snprintf(at->config, sizeof at->config, "%s/config.yaml", at->folder);
+    snprintf(at->run, sizeof at->run, "%s/run", at->folder);
+    uint32_t questions = BATCHES * (uint32_t)config->data.batch_size;
+    uint32_t images = (uint32_t)(questions / questions_per_image + 0.5);
+    HP_TRY(write_store(at->store, shape, images > 0 ? images : 1, questions, err));
+    HP_TRY(write_config(config, at, err));
+    char command[] = "train", option[] = "--run";
+    char *argv[] = {command, at->config, option, at->run, NULL};
+    optind = 0; /* getopt_long begins anew */
+    HP_TRY(cli_train(4, argv, err));
+    return read_totals(at, out, err);
+}
+
+hp_status_t cli_bench_run(const hp_config_t *config, const wk_model_shape_t *shape,
+                          double questions_per_image, cli_bench_run_t *out, hp_error_t *err) {
+    places_t at;
+    const char *parent = getenv("TMPDIR");
+    int n = snprintf(at.folder, sizeof at.folder, "%s/hanps-bench-XXXXXX",
+                     parent != NULL ? parent : "/tmp");
+    if (n >= (int)sizeof at.folder)
+        return hp_fail(err, HP_INPUT, "TMPDIR: the path is longer than 100 bytes");
+    if (mkdtemp(at.folder) == NULL) return hp_fail_errno(err, HP_IO, "%s", at.folder);
+    hp_status_t status = train(config, shape, questions_per_image, &at, out, err);
+    nftw(at.folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return status;
+}
