@@ -77,10 +77,10 @@ DOUBLE_LIBS := $(patsubst %,$(BUILD)/lib%.a,double common proto)
 programs = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/$(1)/test_*.c)))
 UNIT := $(call programs,unit)
 FAULT := $(call programs,fault)
-# Tests in tests/fault catch these calls (schedule.c).
+# Tests in tests/fault catch these calls (schedule.c, faults.c).
 WRAP := pthread_create pthread_join pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait \
   pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast nanosleep usleep sched_yield \
-  clock_gettime
+  clock_gettime open write fsync rename mkdir aligned_alloc
 NUMERIC := $(call programs,numeric)
 MPI_TESTS := $(call programs,mpi)
 
@@ -205,6 +205,10 @@ test-only: tests ## run the tests, without looking at the dependencies
 check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compilers
 	@$(PARALLEL) tests
 	@tests/run --build $(BUILD) --kinds lint --timeout 1200
+
+.PHONY: chaos
+chaos: $(FAULT) ## 5,000 schedules of servers and workers; HANPS_SEED=n for others
+	@HANPS_SCHEDULES=$${HANPS_SCHEDULES:-5000} $(BUILD)/tests/fault/test_simulator
 
 .PHONY: sanitize
 sanitize: deps ## the tests under address, undefined and thread sanitizers

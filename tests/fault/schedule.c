@@ -1,6 +1,7 @@
 #include "tests/fault/schedule.h"
 
 #include "common/random.h"
+#include "tests/fault/faults.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 enum { MOST_TASKS = 96, MOST_HELD = 256, SWITCH_NS = 1000, LATE_NS = 100000000 };
-#define MOST_SWITCHES 1000000u
+#define MOST_SWITCHES 3000000u
 #define NEVER         INT64_MAX
 
 typedef enum { UNUSED, READY, IN_MUTEX, IN_CONDITION, ASLEEP, IN_JOIN, ENDED } task_state_t;
@@ -217,6 +218,7 @@ static task_t *new_task(void) {
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*function)(void *),
                           void *argument) {
+    if (fault_now(FAULT_THREAD, EAGAIN)) return EAGAIN;
     if (self == NULL) return __real_pthread_create(thread, attr, function, argument);
     task_t *t = new_task();
     t->function = function;

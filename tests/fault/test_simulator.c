@@ -21,13 +21,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_RANKS = 16, AT_ONCE = 2, TIMEOUT_S = 120, SHORT = 300 };
+enum { MOST_RANKS = 16, AT_ONCE = 2, TIMEOUT_S = 120, SHORT = 200, LONGEST_S = 20 };
 
 typedef struct {
     uint64_t seed;
     fake_t fake;
     hp_chaos_t chaos;
+    bool plain; /* a loopback that does not misbehave */
     bool resumes;
+    int held_rank; /* whose link is down for a while; -1: none */
+    int held_after_us, held_us;
     int servers[2], workers[2]; /* of the first run and of the one that goes on */
     int64_t steps;
     hp_status_t status;
@@ -85,10 +88,18 @@ static void run_ranks(void *context) {
     int n = f->config.cluster.servers + f->workers;
     hp_transport_t *endpoint[MOST_RANKS];
     rank_t rank[MOST_RANKS];
-    if (hp_transport_loopback_chaos(n, &c->chaos, endpoint, &f->err) != HP_OK) abort();
+    hp_status_t made = c->plain ? hp_transport_loopback(n, endpoint, &f->err)
+                                : hp_transport_loopback_chaos(n, &c->chaos, endpoint, &f->err);
+    if (made != HP_OK) abort();
     for (int i = 0; i < n; i++) {
         rank[i] = (rank_t){.of = c, .transport = endpoint[i]};
         if (pthread_create(&rank[i].thread, NULL, run_rank, &rank[i]) != 0) abort();
+    }
+    if (c->held_rank >= 0 && c->held_rank < n) {
+        usleep((useconds_t)c->held_after_us);
+        hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_HELD);
+        usleep((useconds_t)c->held_us);
+        hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_RUNS);
     }
     c->status = HP_OK;
     for (int i = 0; i < n; i++) {
@@ -171,6 +182,7 @@ static void check_run(const case_t *c) {
     bool sync = f->config.cluster.consistency == HP_SYNC;
     if (c->status != HP_OK) fail(c, "it failed");
     if (atomic_load(&f->pending) != 0) fail(c, "messages are left");
+    if (c->stats.seconds > LONGEST_S) fail(c, "some rank waited for a time limit");
     if (!f->outcome.clean) fail(c, "not every rank said goodbye");
     bool early = f->outcome.step < f->config.run.steps;
     if (f->outcome.step > f->config.run.steps) fail(c, "it went too far");
@@ -213,6 +225,10 @@ static void make_case(case_t *c, uint64_t seed) {
     f->slow_us = upto(&r, 0, 3) == 0 ? 20000 : 0;
     if (upto(&r, 0, 2) == 0) f->stop_after = upto(&r, 1, 10);
     if (c->workers[0] > 1 && upto(&r, 0, 2) == 0) f->quit_after = upto(&r, 1, 3);
+    c->plain = upto(&r, 0, 3) == 0;
+    c->held_rank = c->plain ? -1 : upto(&r, -4, 6);
+    c->held_after_us = upto(&r, 0, 300000);
+    c->held_us = upto(&r, 0, 1000000);
     c->resumes = upto(&r, 0, 1) == 0;
     c->chaos = (hp_chaos_t){.seed = seed,
                             .delay = upto(&r, 0, 30),
