@@ -205,7 +205,7 @@ hp_status_t hp_run_status_write(const char *run, const hp_run_status_t *status, 
 static int64_t get_int(yajl_val tree, const char *key) {
     const char *path[] = {key, NULL};
     yajl_val v = yajl_tree_get(tree, path, yajl_t_number);
-    return v != NULL && YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
+    return YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
 }
 
 static void get_text(yajl_val tree, const char *key, char *out, size_t size) {

@@ -211,14 +211,14 @@ hp_status_t wk_score(wk_scorer_t *scorer, const char *prediction, const hp_quest
     return HP_OK;
 }
 
-/* The entry of `name` in a sorted list, which grows where it is new. */
-static hp_status_t find_type(wk_type_score_t **list, int *count, const char *name,
-                             wk_type_score_t **type_p, hp_error_t *err) {
+/* The place of `name` in a sorted list, which grows where it is new. */
+static hp_status_t find_type(wk_type_score_t **list, int *count, const char *name, int *place_p,
+                             hp_error_t *err) {
     int low = 0, high = *count;
     while (low < high) {
         int middle = low + (high - low) / 2, order = strcmp(name, (*list)[middle].name);
         if (order == 0) {
-            *type_p = &(*list)[middle];
+            *place_p = middle;
             return HP_OK;
         }
         if (order < 0)
@@ -239,7 +239,7 @@ static hp_status_t find_type(wk_type_score_t **list, int *count, const char *nam
     hp_free(*list);
     *list = longer;
     ++*count;
-    *type_p = &longer[low];
+    *place_p = low;
     return HP_OK;
 }
 
@@ -250,12 +250,12 @@ static void add(wk_type_score_t *type, const double score[WK_METRICS]) {
 
 hp_status_t wk_tally_add(wk_tally_t *t, const char *answer_type, const char *question_type,
                          const double score[WK_METRICS], hp_error_t *err) {
-    wk_type_score_t *a = NULL, *q = NULL;
+    int a = 0, q = 0;
     HP_TRY(find_type(&t->answer_type, &t->answer_types, answer_type, &a, err));
     HP_TRY(find_type(&t->question_type, &t->question_types, question_type, &q, err));
     add(&t->overall, score);
-    add(a, score);
-    add(q, score);
+    add(&t->answer_type[a], score);
+    add(&t->question_type[q], score);
     return HP_OK;
 }
 

@@ -103,7 +103,7 @@ static hp_status_t start(wk_prefetch_t *p, hp_error_t *err) {
     p->example = q;
     HP_TRY(hp_allocate(&q, (size_t)p->slots, sizeof *p->batch, "batches", err));
     p->batch = q;
-    HP_TRY(hp_allocate(&q, (size_t)p->slots, sizeof *p->memory, "batches", err));
+    HP_TRY(hp_allocate(&q, (size_t)p->slots, sizeof(wk_batch_memory_t *), "batches", err));
     p->memory = q;
     for (int i = 0; i < p->slots; i++) HP_TRY(wk_batch_create(p->options.plan, &p->memory[i], err));
     HP_TRY(hp_store_reader_open(p->options.store, &p->reader, err));
