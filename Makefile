@@ -204,7 +204,7 @@ test-only: tests ## run the tests, without looking at the dependencies
 .PHONY: check
 check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compilers
 	@$(PARALLEL) tests
-	@tests/run --build $(BUILD) --kinds lint --timeout 1200
+	@tests/run --build $(BUILD) --kinds lint --timeout 1800
 
 .PHONY: chaos
 chaos: $(FAULT) ## 5,000 schedules of servers and workers; HANPS_SEED=n for others

@@ -280,6 +280,7 @@ hp_status_t cli_bench(int argc, char **argv, hp_error_t *err) {
     options_t options = {0};
     hp_config_t config;
     bool help = false;
+    hp_config_default(&config);
     HP_TRY(parse(argc, argv, &options, &config, &help, err));
     if (help) {
         fputs(usage, stdout);

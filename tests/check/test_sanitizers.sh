@@ -1,5 +1,6 @@
 # The unit tests under address and undefined, those with threads under thread: the short form of
 # `make sanitize`.
+# timeout: 1800
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 case $BUILD in */address | */undefined | */thread) echo 'this is a sanitizer run itself'; exit 77 ;; esac
@@ -12,7 +13,7 @@ for sanitizer in address undefined thread; do
     targets=(unit)
     [ $sanitizer = thread ] && targets=("${filter[@]/#unit\//build/thread/tests/unit/test_}")
     make -s --no-print-directory -j"$(nproc)" SANITIZER=$sanitizer "${targets[@]}" >/dev/null || { fail=1; continue; }
-    tests/run --build build/$sanitizer --kinds unit "${filter[@]}" >"build/$sanitizer/tests.log" 2>&1 || {
+    tests/run --build build/$sanitizer --kinds unit --timeout 900 "${filter[@]}" >"build/$sanitizer/tests.log" 2>&1 || {
         fail=1
         echo "under $sanitizer:"
         grep -v '^ok' "build/$sanitizer/tests.log"
