@@ -46,13 +46,23 @@ MISSING := $(shell \
   for p in $(firstword $(CC)) $(PROGRAMS); do command -v $$p >/dev/null || echo $$p; done)
 endif
 
+# oneDNN is used where it is there: it has no pkg-config module on Debian. DNNL= builds without it.
+ifeq ($(origin DNNL),undefined)
+DNNL := $(shell printf '\043include <dnnl.h>\nint main(void) { return dnnl_version() == 0; }' | \
+  $(firstword $(CC)) -x c - -o /dev/null -ldnnl -lgomp 2>/dev/null && echo yes)
+endif
+ifneq ($(DNNL),)
+DNNL_CFLAGS := -DHP_WITH_DNNL
+DNNL_LIBS := -ldnnl -lgomp
+endif
+
 PKG_CFLAGS := $(shell pkg-config --cflags $(MODULES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(MODULES) 2>/dev/null)
 TEST_LIBS := $(shell pkg-config --libs $(TEST_MODULES) 2>/dev/null)
-CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
+CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE $(DNNL_CFLAGS)
 CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -pthread $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pthread $(OPT) $(LDFLAGS)
-LDLIBS_ALL = $(PKG_LIBS) -lm
+LDLIBS_ALL = $(PKG_LIBS) $(DNNL_LIBS) -lm
 
 PROTO := $(wildcard proto/*.proto)
 PROTO_H := $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.h)
@@ -101,6 +111,7 @@ help: ## list the targets
 	@echo "  DEVELOPER=1                           warnings are errors"
 	@echo "  SANITIZER=address|undefined|thread    build/SANITIZER/hanps, instrumented"
 	@echo "  CC=gcc|clang  CFLAGS=...  BUILD=DIR   another compiler, more flags, another folder"
+	@echo "  DNNL=                                 without oneDNN: no model.gemm onednn, no bf16"
 	@echo "  V=1  JOBS=N  PREFIX=DIR               whole commands; cores to use; where to install"
 
 ifneq ($(MISSING),)

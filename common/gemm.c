@@ -1,5 +1,7 @@
 #include "common/gemm.h"
 
+#include "common/gemm_dnnl.h"
+
 #include <cblas.h>
 #include <sched.h>
 #include <stdio.h>
@@ -27,7 +29,9 @@ static int usable_cores(void) {
 }
 
 void hp_gemm_set_threads(int threads) {
-    openblas_set_num_threads(threads > 0 ? threads : usable_cores());
+    if (threads <= 0) threads = usable_cores();
+    openblas_set_num_threads(threads);
+    hp_dnnl_set_threads(threads);
 }
 
 void hp_gemm_describe(char *text, size_t size) {

@@ -47,6 +47,7 @@ def claim(what, path):
 for module in value("MODULES") + value("TEST_MODULES"):
     claim(f"module {module}", f"{output('pkg-config', '--variable=pcfiledir', module).strip()}/{module}.pc")
 claim("the C library's headers", "/usr/include/stdio.h")
+claim("oneDNN's header", "/usr/include/dnnl.h")
 
 texts = {}
 for name in output("git", "ls-files", "-co", "--exclude-standard", "--", "Makefile", "deploy", "tests", ".ci", "docs").split():

@@ -20,8 +20,10 @@ except() { grep -vE "$1" || true; }
     refuse "nothing but proto's own output in proto" '"(common|ps|worker|cli)/' $(files proto)
     refuse "mpi.h has one door: common/transport_mpi.c" '<mpi\.h>' \
         $(files common ps worker cli | except '^common/transport_mpi\.c$')
-    refuse "cblas.h has one door: common/gemm.c" '<(cblas|dnnl|openblas_config)\.h>' \
+    refuse "cblas.h has one door: common/gemm.c" '<(cblas|openblas_config)\.h>' \
         $(files common ps worker cli tests | except '^common/gemm\.c$')
+    refuse "oneDNN has one door: common/gemm_dnnl.c" '<(oneapi/dnnl/)?dnnl[a-z_]*\.h(pp)?>' \
+        $(files common ps worker cli tests | except '^common/gemm_dnnl\.c$')
     refuse "lmdb.h has one door: common/store*.c" '<lmdb\.h>' \
         $(files common ps worker cli | except '^common/store[a-z_]*\.[ch]$')
     refuse "the network knows nothing of MPI, LMDB, YAML or files" \
