@@ -17,6 +17,7 @@
 typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
 typedef enum { HP_COORDS_NONE, HP_COORDS_XY } hp_coords_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
+typedef enum { HP_GEMM_AUTO, HP_GEMM_OPENBLAS, HP_GEMM_ONEDNN } hp_gemm_backend_t;
 typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;
 typedef enum {
     HP_ATTEND_ALL,
@@ -58,6 +59,7 @@ typedef struct {
     } data;
     struct {
         hp_precision_t precision;
+        hp_gemm_backend_t gemm;
         hp_init_scheme_t init;
         struct {
             int embedding, lstm;

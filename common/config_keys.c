@@ -56,8 +56,12 @@ const hp_key_t hp_keys[] = {
     {KEY(data.prefetch), .initial = "2", RANGE(1, 64), .unit = "batches", RESUMABLE,
      .doc = "Batches that a worker reads ahead."},
 
-    {KEY(model.precision), .initial = "fp32", .choices = "fp32",
-     .doc = "Number format of the matrix products."},
+    {KEY(model.precision), .initial = "fp32", .choices = "fp32|bf16",
+     .doc = "Number format of the matrix products: bf16 is summed in fp32 and needs oneDNN. "
+            "Weights, presence, sums and the loss are fp32 in both."},
+    {KEY(model.gemm), .initial = "auto", .choices = "auto|openblas|onednn", RESUMABLE,
+     .doc = "Library of the products of the layers and the LSTM. auto: OpenBLAS for fp32, oneDNN "
+            "for bf16."},
     {KEY(model.init), .initial = "he", .choices = "he|pytorch",
      .doc = "Initial weights of linear layers: he with zero biases, or PyTorch's default."},
     {KEY(model.question.embedding), .initial = "300", RANGE(1, 65536),

@@ -38,7 +38,8 @@ static void take_all(wk_model_t *model) {
     take_stack(model, &net->question, most->questions, model->question_out);
 
     take_stack(model, &net->image, most->cells, model->image_out);
-    if (net->image.count == 0) model->gathered = take(model, rows, net->channels);
+    if (net->image.count == 0 || (model->engine != NULL && !model->bf16))
+        model->gathered = take(model, rows, net->channels);
     model->norm = take(model, cells, 1);
     model->question_norm = take(model, questions, 1);
     model->presence_offset = hp_arena_take(arena, questions + 1, sizeof(int));
@@ -53,6 +54,7 @@ static void take_all(wk_model_t *model) {
     }
 
     wk_aggregate_take(model, (int)rows);
+    wk_engine_take(model, (int)rows);
     model->pooled = take(model, questions, net->pooled);
     take_stack(model, &net->classifier, most->questions, model->classifier_out);
     take_stack(model, &net->output, most->questions, model->output_out);
@@ -88,6 +90,8 @@ hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *s
                          limits->questions, shape->max_cells);
         goto destroy;
     }
+    status = wk_engine_open(config, model, err);
+    if (status != HP_OK) goto destroy;
     take_all(model);
     status = hp_arena_commit(&model->arena, "the model's workspace", err);
     if (status != HP_OK) goto destroy;
@@ -102,6 +106,7 @@ destroy:
 
 void wk_model_destroy(wk_model_t *model) {
     if (model == NULL) return;
+    hp_gemm_engine_close(model->engine);
     hp_params_release(&model->params);
     hp_arena_release(&model->arena);
     hp_free(model);

@@ -33,6 +33,8 @@ static void input_backward(wk_run_t *run, const wk_linear_t *layer, int rows, nn
 static hp_status_t stack_backward(wk_run_t *run, const wk_stack_t *stack, int rows,
                                   const nn_real *in, nn_real *const *out, nn_real **grad,
                                   nn_real **spare) {
+    if (run->model->engine != NULL)
+        return wk_engine_backward(run, stack, rows, in, out, grad, spare);
     for (int i = stack->count - 1; i >= 0; i--) {
         const wk_linear_t *layer = &stack->layer[i];
         HP_TRY(weight_backward(run, layer, rows, i > 0 ? out[i - 1] : in, out[i], *grad));
@@ -59,13 +61,12 @@ static hp_status_t classifier_backward(wk_run_t *run, nn_real **grad, nn_real **
 
 /* Over the selected rows alone. The first layer's input has no gradient: the features are frozen.
  */
-static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
+static hp_status_t image_layers_backward(wk_run_t *run) {
     wk_model_t *model = run->model;
     const wk_stack_t *stack = &run->network->image;
     const nn_selected_t *selected = &model->selected;
     const int rows = selected->rows, cells = run->batch->cell_offset[run->batch->images];
     nn_real *grad = model->grad_row[0], *spare = model->grad_row[1];
-    const int64_t before = run->madds;
     for (int i = stack->count - 1; i >= 0; i--) {
         const wk_linear_t *layer = &stack->layer[i];
         const nn_real *in = run->batch->cells;
@@ -78,9 +79,17 @@ static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
         }
         HP_TRY(weight_backward(run, layer, rows, in, model->image_out[i], grad));
         if (i > 0) input_backward(run, layer, rows, &grad, &spare);
-        result->embed_backward_madds_dense +=
-            (int64_t)cells * layer->in * layer->out * (i > 0 ? 2 : 1);
     }
+    return HP_OK;
+}
+
+static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
+    const wk_stack_t *stack = &run->network->image;
+    const int64_t cells = run->batch->cell_offset[run->batch->images], before = run->madds;
+    HP_TRY(run->model->engine != NULL ? wk_engine_image_backward(run) : image_layers_backward(run));
+    for (int i = 0; i < stack->count; i++)
+        result->embed_backward_madds_dense +=
+            cells * stack->layer[i].in * stack->layer[i].out * (i > 0 ? 2 : 1);
     result->embed_backward_madds = run->madds - before;
     return HP_OK;
 }
@@ -135,6 +144,7 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
     else if (model->grad_state != NULL)
         nn_add(batch->questions * net->hidden, model->grad_state, grad_q);
     HP_TRY(lstm_backward(&run, grad_q, result));
+    HP_TRY(wk_engine_status(&run));
     result->backward_madds = run.madds;
     return HP_OK;
 }

@@ -78,6 +78,7 @@ static hp_status_t check_selection(const wk_model_t *model, const nn_batch_t *ba
 
 static hp_status_t stack_forward(wk_run_t *run, const wk_stack_t *stack, int rows,
                                  const nn_real *in, nn_real *const *out) {
+    if (run->model->engine != NULL) return wk_engine_forward(run, stack, rows, in, out);
     for (int i = 0; i < stack->count; in = out[i++]) {
         const wk_linear_t *layer = &stack->layer[i];
         HP_TRY(wk_need(run, layer->weight));
@@ -102,6 +103,7 @@ static hp_status_t question_forward(wk_run_t *run) {
     HP_TRY(wk_need(run, net->weight_hh));
     HP_TRY(wk_need(run, net->bias_ih));
     HP_TRY(wk_need(run, net->bias_hh));
+    if (model->engine != NULL) wk_engine_lstm(run);
     run->madds += nn_lstm_forward(&model->lstm, model->word, wk_weight(run, net->weight_ih),
                                   wk_weight(run, net->weight_hh), wk_weight(run, net->bias_ih),
                                   wk_weight(run, net->bias_hh), model->last);
@@ -199,6 +201,7 @@ hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn
     pack_embedding(&run, x);
     HP_TRY(wk_aggregate_forward(&run));
     HP_TRY(classify(&run));
+    HP_TRY(wk_engine_status(&run));
 
     const nn_real *logits = model->output_out[0];
     const nn_loss_t loss = nn_cross_entropy_forward(batch->questions, net->answers, logits,

@@ -11,6 +11,7 @@
 #include "worker/nn/stacked.h"
 
 enum { WK_STACK_LAYERS = HP_CONFIG_LAYERS };
+enum { WK_STACKS = 4 }; /* question, image, classifier, output */
 
 typedef enum { WK_LINEAR, WK_RELU, WK_TANH } wk_activation_t;
 
@@ -75,11 +76,11 @@ struct wk_model {
 
     /* image; after selection an array of cells is packed in place to the selected rows */
     nn_real *image_out[WK_STACK_LAYERS]; /* [cells][out] */
-    nn_real *gathered;                   /* [rows][channels], where there is no image layer */
-    nn_real *norm;                       /* [cells] |x|^2 */
-    nn_real *question_norm;              /* [questions] |q|^2 */
-    int *presence_offset;                /* [questions + 1] */
-    nn_real *presence;                   /* [sum over questions of their image's cells] */
+    nn_real *gathered;      /* [rows][channels], without image layers or with an engine in float */
+    nn_real *norm;          /* [cells] |x|^2 */
+    nn_real *question_norm; /* [questions] |q|^2 */
+    int *presence_offset;   /* [questions + 1] */
+    nn_real *presence;      /* [sum over questions of their image's cells] */
     nn_selected_t selected;
     nn_selected_t every;    /* straight-through: all cells of every question */
     unsigned char *gate;    /* [slots of every]: 1 where the cell was selected */
@@ -93,6 +94,14 @@ struct wk_model {
     nn_real *pooled;     /* [questions][pooled] */
     nn_real *classifier_out[WK_STACK_LAYERS], *output_out[WK_STACK_LAYERS];
     double *log_sum; /* [questions] */
+
+    /* model_engine.c */
+    hp_gemm_engine_t *engine;           /* NULL: OpenBLAS */
+    bool bf16;                          /* of the engine's products */
+    hp_bf16_t **rounded;                /* [parameters] the stacks' weights; else NULL */
+    hp_bf16_t *rounded_in[WK_STACKS];   /* [cells or questions][in of the first layer] */
+    hp_bf16_t *rounded_grad[2];         /* [rows or questions][widest layer] */
+    hp_bf16_t *rounded_ih, *rounded_hh; /* the LSTM's weights */
 
     nn_real *grad_question[3]; /* [questions][widest layer of a question] */
     nn_real *grad_row[2];      /* [rows][widest layer of a cell] */
@@ -136,6 +145,21 @@ void wk_aggregate_take(wk_model_t *model, int rows);
 hp_status_t wk_aggregate_forward(wk_run_t *run) HP_MUST_CHECK;
 hp_status_t wk_aggregate_backward(wk_run_t *run, const nn_real *grad,
                                   const wk_grads_t *to) HP_MUST_CHECK;
+
+/* With an engine (model_engine.c): its opening by the configuration, its workspace, and what runs
+ * in the place of OpenBLAS. In bf16 `out` of all but a stack's last layer holds hp_bf16_t. */
+hp_status_t wk_engine_open(const hp_config_t *config, wk_model_t *model,
+                           hp_error_t *err) HP_MUST_CHECK;
+void wk_engine_take(wk_model_t *model, int rows);
+void wk_engine_lstm(wk_run_t *run);
+hp_status_t wk_engine_forward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
+                              nn_real *const *out) HP_MUST_CHECK;
+/* *grad: of the output in, of the input out. */
+hp_status_t wk_engine_backward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
+                               nn_real *const *out, nn_real **grad, nn_real **spare) HP_MUST_CHECK;
+/* From model->grad_row[0], over the selected rows. */
+hp_status_t wk_engine_image_backward(wk_run_t *run) HP_MUST_CHECK;
+hp_status_t wk_engine_status(const wk_run_t *run) HP_MUST_CHECK;
 
 /* q of the last forward; NULL where nothing reads it. */
 static inline nn_real *wk_question_vector(const wk_model_t *model) {

@@ -132,8 +132,22 @@ static hp_status_t choose_attention(const hp_config_t *config, wk_network_t *net
 
 static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shape,
                          hp_error_t *err) {
-    if (config->model.precision != HP_FP32)
-        return hp_fail(err, HP_INPUT, "model.precision: bf16 is not there yet; allowed: fp32");
+#ifdef NN_DOUBLE
+    const bool engine = false;
+#else
+    const bool engine = hp_gemm_has_engine();
+#endif
+    if (config->model.precision == HP_BF16 && config->model.gemm == HP_GEMM_OPENBLAS)
+        return hp_fail(err, HP_INPUT,
+                       "model.gemm: openblas has no bf16; allowed with it: auto, onednn");
+    if (config->model.precision == HP_BF16 && !engine)
+        return hp_fail(err, HP_INPUT,
+                       "model.precision: bf16 needs oneDNN (libdnnl-dev), which was not there when "
+                       "hanps was built; allowed: fp32");
+    if (config->model.gemm == HP_GEMM_ONEDNN && !engine)
+        return hp_fail(err, HP_INPUT,
+                       "model.gemm: onednn (libdnnl-dev) was not there when hanps was built; "
+                       "allowed: auto, openblas");
     const int layers = config->model.image.layers;
     if (layers < 0 || layers > WK_STACK_LAYERS)
         return hp_fail(err, HP_INPUT, "model.image.layers: %d; allowed: 0 to %d", layers,

@@ -1,5 +1,6 @@
 /* The model in float, as it is shipped: it learns a small batch by heart and allocates nothing in a
  * step. Exactness is shown in double, tests/numeric. */
+#include "common/gemm.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include "worker/model.h"
@@ -91,17 +92,28 @@ static void make_batch(setup_t *s) {
                             .key = s->key};
 }
 
+typedef struct {
+    hp_attention_t attention;
+    hp_aggregate_t aggregate;
+    hp_activation_t activation;
+    hp_gemm_backend_t gemm;
+    hp_precision_t precision;
+} kind_t;
+
 /* room: how much larger than the batch the workspace is. */
-static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggregate, int room) {
+static void open_kind(setup_t *s, const kind_t *kind, int room) {
     memset(s, 0, sizeof *s);
     hp_config_t c;
     hp_config_default(&c);
+    c.model.gemm = kind->gemm;
+    c.model.precision = kind->precision;
+    c.model.image.activation = kind->activation;
     c.model.question.embedding = 8;
     c.model.question.lstm = 16;
     c.model.image.width = 24;
-    c.model.attention.kind = attention;
+    c.model.attention.kind = kind->attention;
     c.model.attention.cells = 4;
-    c.model.aggregate.kind = aggregate;
+    c.model.aggregate.kind = kind->aggregate;
     c.model.aggregate.heads = 2;
     c.model.aggregate.head_width = 8;
     c.model.classifier.layers = (hp_layers_t){1, {24}};
@@ -117,6 +129,10 @@ static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggr
     hp_params_initialise(s->params, 1, 0, s->params->total, s->weights);
     make_batch(s);
     s->pass.train = true;
+}
+
+static void open_setup(setup_t *s, hp_attention_t attention, hp_aggregate_t aggregate, int room) {
+    open_kind(s, &(kind_t){.attention = attention, .aggregate = aggregate}, room);
 }
 
 static void close_setup(setup_t *s) {
@@ -195,6 +211,119 @@ static void test_allocates_nothing(void **state) {
     }
 }
 
+/* |a - b| / |b| */
+static double distance(const float *a, const float *b, int64_t n) {
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        size += (double)b[i] * (double)b[i];
+    }
+    return size > 0 ? sqrt(difference / size) : sqrt(difference);
+}
+
+/* A model against its twin by OpenBLAS in fp32, both with the twin's selection. Rounding to bf16
+ * moves some sums to the other side of a ReLU, which the gradients of so small a model feel. */
+static void compare_twins(const kind_t *kind, double tolerance, double gradient_tolerance) {
+    setup_t s, twin;
+    kind_t plain = *kind;
+    plain.gemm = HP_GEMM_AUTO;
+    plain.precision = HP_FP32;
+    open_kind(&s, kind, 1);
+    open_kind(&twin, &plain, 2);
+    const double wanted = forward(&twin);
+    s.pass.fixed = &twin.result.selection;
+    const double loss = forward(&s);
+    backward(&s);
+    backward(&twin);
+    assert_true(fabs(loss - wanted) < tolerance * fabs(wanted));
+    assert_int_equal(s.result.forward_madds, twin.result.forward_madds);
+    assert_int_equal(s.result.backward_madds, twin.result.backward_madds);
+    assert_int_equal(s.result.embed_backward_madds, twin.result.embed_backward_madds);
+    const double far = distance(s.result.logits, twin.result.logits, (int64_t)QUESTIONS * ANSWERS);
+    if (!(far < tolerance)) fail_msg("logits differ by %g of their size", far);
+    for (int p = 0; p < s.params->count; p++) {
+        const hp_param_t *param = &s.params->param[p];
+        const double apart =
+            distance(s.grads + param->offset, twin.grads + param->offset, param->count);
+        if (!(apart < gradient_tolerance))
+            fail_msg("attention %d, aggregate %d: the gradients of %s differ by %g of their size",
+                     (int)kind->attention, (int)kind->aggregate, param->name, apart);
+    }
+    close_setup(&s);
+    close_setup(&twin);
+}
+
+static void test_engines(void **state) {
+    (void)state;
+    if (!hp_gemm_has_engine()) skip();
+    static const kind_t kinds[] = {{.attention = HP_ATTEND_ALL},
+                                   {.attention = HP_ATTEND_HAN},
+                                   {.attention = HP_ATTEND_HAN, .activation = HP_ACTIVATION_TANH},
+                                   {.attention = HP_ATTEND_ADAHAN},
+                                   {.attention = HP_ATTEND_STRAIGHT_THROUGH},
+                                   {.attention = HP_ATTEND_HAN, .aggregate = HP_AGGREGATE_PAIRWISE},
+                                   {.attention = HP_ATTEND_HAN, .aggregate = HP_AGGREGATE_RELATION},
+                                   {.attention = HP_ATTEND_ALL, .aggregate = HP_AGGREGATE_RELATION},
+                                   {.attention = HP_ATTEND_SOFT, .activation = HP_ACTIVATION_TANH}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        kind_t kind = kinds[k];
+        kind.gemm = HP_GEMM_ONEDNN;
+        compare_twins(&kind, 1e-5, 1e-4);
+        kind.precision = HP_BF16;
+        /* A tanh is smooth; a ReLU of a sum near zero goes the other way. */
+        const double gradients = kind.activation == HP_ACTIVATION_TANH ? 0.1 : 0.4;
+        compare_twins(&kind, 0.02, gradients);
+        kind.gemm = HP_GEMM_AUTO;
+        compare_twins(&kind, 0.02, gradients);
+    }
+}
+
+/* bf16 gradients are good enough to learn by, and a step allocates nothing of ours. */
+static void test_bf16_learns(void **state) {
+    (void)state;
+    if (!hp_gemm_has_engine()) skip();
+    for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
+        setup_t s;
+        open_kind(&s,
+                  &(kind_t){.attention = HP_ATTEND_ADAHAN,
+                            .aggregate = (hp_aggregate_t)g,
+                            .precision = HP_BF16},
+                  2);
+        const double first = forward(&s);
+        learn(&s, 200);
+        const double last = forward(&s);
+        backward(&s);
+        if (!(last < 0.5 && first > 5 && s.result.correct == QUESTIONS))
+            fail_msg("loss %g to %g, %d of %d right", first, last, s.result.correct, QUESTIONS);
+        allocations = 0;
+        forward(&s);
+        backward(&s);
+        assert_int_equal(allocations, 0);
+        close_setup(&s);
+    }
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    hp_config_t c;
+    hp_config_default(&c);
+    const wk_model_shape_t shape = {CHANNELS, CELLS, WORDS, ANSWERS};
+    hp_params_t params = {0};
+    hp_error_t err = {.text = ""};
+    c.model.precision = HP_BF16;
+    c.model.gemm = HP_GEMM_OPENBLAS;
+    assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "model.gemm: openblas has no bf16"));
+    if (hp_gemm_has_engine()) return;
+    c.model.gemm = HP_GEMM_AUTO;
+    assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "model.precision: bf16 needs oneDNN"));
+    c.model.precision = HP_FP32;
+    c.model.gemm = HP_GEMM_ONEDNN;
+    assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "model.gemm: onednn"));
+}
+
 /* Another workspace elsewhere in memory: the same bytes. Servers rely on it in `sync`. */
 static void test_same_bytes(void **state) {
     (void)state;
@@ -212,8 +341,9 @@ static void test_same_bytes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
-                                       cmocka_unit_test(test_same_bytes),
-                                       cmocka_unit_test(test_allocates_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_learns),  cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_engines), cmocka_unit_test(test_bf16_learns),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_allocates_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

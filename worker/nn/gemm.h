@@ -15,4 +15,27 @@ static inline int64_t nn_gemm(bool a_transposed, bool b_transposed, int m, int n
 #endif
 }
 
+/* c[m][n] = op(a) op(b), added to c where `add`, by an engine where there is one. b_rounded: b in
+ * bf16, which a bf16 engine reads instead; NULL: it rounds b itself. */
+static inline int64_t nn_product(hp_gemm_engine_t *engine, bool a_transposed, bool b_transposed,
+                                 int m, int n, int k, const nn_real *a, int lda, const nn_real *b,
+                                 const hp_bf16_t *b_rounded, int ldb, bool add, nn_real *c,
+                                 int ldc) {
+    if (engine == NULL)
+        return nn_gemm(a_transposed, b_transposed, m, n, k, 1, a, lda, b, ldb, add ? 1 : 0, c, ldc);
+    hp_gemm_product_t product = {.m = m,
+                                 .n = n,
+                                 .k = k,
+                                 .a = {a, HP_GEMM_FLOAT, a_transposed, lda},
+                                 .b = {b, HP_GEMM_FLOAT, b_transposed, ldb},
+                                 .add = add,
+                                 .ld = ldc,
+                                 .c = c};
+    if (b_rounded != NULL) {
+        product.b.data = b_rounded;
+        product.b.type = HP_GEMM_BF16;
+    }
+    return hp_gemm_multiply(engine, &product);
+}
+
 #endif

@@ -90,14 +90,16 @@ int64_t nn_lstm_forward(nn_lstm_t *lstm, const nn_real *in, const nn_real *weigh
     const size_t h = (size_t)hidden;
     for (int k = 0; k < gates; k++) lstm->bias[k] = bias_ih[k] + bias_hh[k];
     memset(lstm->zero, 0, h * sizeof(nn_real));
-    int64_t madds = nn_gemm(false, true, lstm->words, gates, lstm->in_width, 1, in, lstm->in_width,
-                            weight_ih, lstm->in_width, 0, lstm->gate, gates);
+    int64_t madds = nn_product(lstm->engine, false, true, lstm->words, gates, lstm->in_width, in,
+                               lstm->in_width, weight_ih, lstm->rounded_ih, lstm->in_width, false,
+                               lstm->gate, gates);
     for (int t = 0; t < lstm->steps; t++) {
         const size_t row = (size_t)lstm->start[t], next_row = (size_t)lstm->start[t + 1];
         const int rows = active(lstm, t), going_on = active(lstm, t + 1);
         if (t > 0)
-            madds += nn_gemm(false, true, rows, gates, hidden, 1, lstm->before + row * h, hidden,
-                             weight_hh, hidden, 1, lstm->gate + row * 4 * h, gates);
+            madds += nn_product(lstm->engine, false, true, rows, gates, hidden,
+                                lstm->before + row * h, hidden, weight_hh, lstm->rounded_hh, hidden,
+                                true, lstm->gate + row * 4 * h, gates);
         const nn_real *cell_before =
             t > 0 ? lstm->cell + (size_t)lstm->start[t - 1] * h : lstm->zero;
         for (int j = 0; j < rows; j++) {
@@ -152,8 +154,9 @@ int64_t nn_lstm_backward_gates(nn_lstm_t *lstm, const nn_real *weight_hh,
             if (t > 0) cell_before += h;
         }
         if (t > 0)
-            madds += nn_gemm(false, false, rows, hidden, gates, 1, lstm->gate + row * 4 * h, gates,
-                             weight_hh, hidden, 0, lstm->grad_h, hidden);
+            madds += nn_product(lstm->engine, false, false, rows, hidden, gates,
+                                lstm->gate + row * 4 * h, gates, weight_hh, lstm->rounded_hh,
+                                hidden, false, lstm->grad_h, hidden);
     }
     return madds;
 }
@@ -163,11 +166,12 @@ int64_t nn_lstm_backward_weights(const nn_lstm_t *lstm, const nn_real *in, nn_re
                                  nn_real *grad_bias_hh) {
     const int hidden = lstm->hidden, gates = 4 * hidden;
     const size_t h = (size_t)hidden, first = (size_t)active(lstm, 0); /* no h before step 0 */
-    int64_t madds = nn_gemm(true, false, gates, lstm->in_width, lstm->words, 1, lstm->gate, gates,
-                            in, lstm->in_width, 0, grad_weight_ih, lstm->in_width);
-    madds +=
-        nn_gemm(true, false, gates, hidden, lstm->words - (int)first, 1, lstm->gate + first * 4 * h,
-                gates, lstm->before + first * h, hidden, 0, grad_weight_hh, hidden);
+    int64_t madds =
+        nn_product(lstm->engine, true, false, gates, lstm->in_width, lstm->words, lstm->gate, gates,
+                   in, NULL, lstm->in_width, false, grad_weight_ih, lstm->in_width);
+    madds += nn_product(lstm->engine, true, false, gates, hidden, lstm->words - (int)first,
+                        lstm->gate + first * 4 * h, gates, lstm->before + first * h, NULL, hidden,
+                        false, grad_weight_hh, hidden);
     memset(grad_bias_ih, 0, 4 * h * sizeof(nn_real));
     for (int r = 0; r < lstm->words; r++) {
         const nn_real *restrict g = lstm->gate + (size_t)r * 4 * h;
@@ -180,6 +184,7 @@ int64_t nn_lstm_backward_weights(const nn_lstm_t *lstm, const nn_real *in, nn_re
 
 int64_t nn_lstm_backward_in(const nn_lstm_t *lstm, const nn_real *weight_ih, nn_real *grad_in) {
     const int gates = 4 * lstm->hidden;
-    return nn_gemm(false, false, lstm->words, lstm->in_width, gates, 1, lstm->gate, gates,
-                   weight_ih, lstm->in_width, 0, grad_in, lstm->in_width);
+    return nn_product(lstm->engine, false, false, lstm->words, lstm->in_width, gates, lstm->gate,
+                      gates, weight_ih, lstm->rounded_ih, lstm->in_width, false, grad_in,
+                      lstm->in_width);
 }

@@ -10,6 +10,7 @@
 #ifndef NN_LSTM_H
 #define NN_LSTM_H
 
+#include "common/gemm.h"
 #include "common/memory.h"
 #include "worker/nn/real.h"
 
@@ -29,6 +30,10 @@ typedef struct {
     nn_real *grad_h; /* [questions][hidden] */
     nn_real *grad_c; /* [questions][hidden] */
     nn_real *zero;   /* [hidden] c before the first word */
+    /* May be set after nn_lstm_take: the engine of the products (NULL: OpenBLAS), and with a bf16
+     * one the weights, rounded. State, gates and sums stay in full. */
+    hp_gemm_engine_t *engine;
+    const hp_bf16_t *rounded_ih, *rounded_hh;
 } nn_lstm_t;
 
 /* Take the workspace for batches of up to so many questions and words. */

@@ -1,0 +1,196 @@
+/* The layers' stacks by oneDNN: in float as they are, or in bf16. In bf16 a stack reads its input
+ * rounded, keeps what lies between its layers in bf16, and gives its output and its input's
+ * gradient in float: presence, sums and the loss never see a rounded x or q. Weights are rounded
+ * once a step, in forward. */
+#include "worker/model_parts.h"
+#include "worker/nn/dense.h"
+
+#include <string.h>
+
+/* What the double build, which has no engine, sees as void. */
+static const void *weight(const wk_run_t *run, int param) { return wk_weight(run, param); }
+static void *grad_of(const wk_run_t *run, int param) { return wk_grad(run, param); }
+
+static nn_array_t wide(void *data) { return (nn_array_t){data, HP_GEMM_FLOAT}; }
+static nn_array_t half(void *data) { return (nn_array_t){data, HP_GEMM_BF16}; }
+
+hp_status_t wk_engine_open(const hp_config_t *config, wk_model_t *model, hp_error_t *err) {
+    const bool bf16 = config->model.precision == HP_BF16;
+    model->bf16 = bf16;
+    if (!bf16 && config->model.gemm != HP_GEMM_ONEDNN) return HP_OK;
+    return hp_gemm_engine_open(bf16, &model->engine, err);
+}
+
+static const wk_stack_t *stack_at(const wk_network_t *net, int which) {
+    const wk_stack_t *const stacks[WK_STACKS] = {&net->question, &net->image, &net->classifier,
+                                                 &net->output};
+    return stacks[which];
+}
+
+void wk_engine_take(wk_model_t *model, int rows) {
+    if (!model->bf16) return;
+    const wk_network_t *net = &model->network;
+    hp_arena_t *arena = &model->arena;
+    size_t most = 0;
+    hp_bf16_t **rounded = hp_arena_take(arena, (size_t)model->params.count, sizeof *model->rounded);
+    model->rounded = rounded;
+    for (int s = 0; s < WK_STACKS; s++) {
+        const wk_stack_t *stack = stack_at(net, s);
+        const bool image = stack == &net->image;
+        if (stack->count == 0) continue;
+        const int items = image ? model->limits.cells : model->limits.questions;
+        model->rounded_in[s] =
+            hp_arena_take(arena, (size_t)items, (size_t)stack->layer[0].in * sizeof(hp_bf16_t));
+        for (int i = 0; i < stack->count; i++) {
+            const wk_linear_t *l = &stack->layer[i];
+            hp_bf16_t *block =
+                hp_arena_take(arena, (size_t)l->out, (size_t)l->in * sizeof(hp_bf16_t));
+            if (rounded != NULL) rounded[l->weight] = block;
+            const size_t widest = (size_t)(l->in > l->out ? l->in : l->out);
+            const size_t size = (size_t)(image ? rows : items) * widest;
+            if (size > most) most = size;
+        }
+    }
+    for (int i = 0; i < 2; i++)
+        model->rounded_grad[i] = hp_arena_take(arena, most, sizeof(hp_bf16_t));
+    const size_t gates = 4 * (size_t)net->hidden;
+    model->rounded_ih = hp_arena_take(arena, gates, (size_t)net->embedding * sizeof(hp_bf16_t));
+    model->rounded_hh = hp_arena_take(arena, gates, (size_t)net->hidden * sizeof(hp_bf16_t));
+}
+
+/* The LSTM's products are the engine's too; float operands are rounded within. */
+void wk_engine_lstm(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    const wk_network_t *net = run->network;
+    model->lstm.engine = model->engine;
+    if (!model->bf16) return;
+    hp_gemm_round(model->engine, 4 * net->hidden, net->embedding, weight(run, net->weight_ih),
+                  model->rounded_ih);
+    hp_gemm_round(model->engine, 4 * net->hidden, net->hidden, weight(run, net->weight_hh),
+                  model->rounded_hh);
+    model->lstm.rounded_ih = model->rounded_ih;
+    model->lstm.rounded_hh = model->rounded_hh;
+}
+
+static nn_dense_t dense(const wk_run_t *run, const wk_linear_t *layer) {
+    static const hp_gemm_activation_t activation[] = {
+        [WK_LINEAR] = HP_GEMM_LINEAR, [WK_RELU] = HP_GEMM_RELU, [WK_TANH] = HP_GEMM_TANH};
+    const wk_model_t *model = run->model;
+    return (nn_dense_t){.engine = model->engine,
+                        .in_width = layer->in,
+                        .out_width = layer->out,
+                        .activation = activation[layer->activation],
+                        .weight = model->bf16 ? model->rounded[layer->weight]
+                                              : weight(run, layer->weight)};
+}
+
+static hp_bf16_t *rounded_in(const wk_run_t *run, const wk_stack_t *stack) {
+    int s = 0;
+    while (stack_at(run->network, s) != stack) s++;
+    return run->model->rounded_in[s];
+}
+
+/* What layer i wrote; the last layer's is float. */
+static nn_array_t output(const wk_run_t *run, const wk_stack_t *stack, nn_real *const *out, int i) {
+    return run->model->bf16 && i + 1 < stack->count ? half(out[i]) : wide(out[i]);
+}
+
+hp_status_t wk_engine_forward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
+                              nn_real *const *out) {
+    const wk_model_t *model = run->model;
+    nn_array_t from = wide((void *)(uintptr_t)in); /* is only read */
+    if (model->bf16 && stack->count > 0) {
+        from = half(rounded_in(run, stack));
+        hp_gemm_round(model->engine, rows, stack->layer[0].in, (const void *)in, from.data);
+    }
+    for (int i = 0; i < stack->count; i++) {
+        const wk_linear_t *layer = &stack->layer[i];
+        HP_TRY(wk_need(run, layer->weight));
+        HP_TRY(wk_need(run, layer->bias));
+        if (model->bf16)
+            hp_gemm_round(model->engine, layer->out, layer->in, weight(run, layer->weight),
+                          model->rounded[layer->weight]);
+        const nn_dense_t as = dense(run, layer);
+        const nn_array_t to = output(run, stack, out, i);
+        run->madds += nn_dense_forward(&as, rows, from, weight(run, layer->bias), to);
+        from = to;
+    }
+    return HP_OK;
+}
+
+/* From the gradient in *grad; to_input: *grad becomes that of the input, else nobody wants it. */
+static hp_status_t backward(wk_run_t *run, const wk_stack_t *stack, int rows, nn_array_t in,
+                            nn_real *const *out, nn_real **grad, nn_real **spare, bool to_input) {
+    wk_model_t *model = run->model;
+    nn_array_t at = wide(*grad);
+    for (int i = stack->count - 1; i >= 0; i--) {
+        const wk_linear_t *layer = &stack->layer[i];
+        const nn_dense_t as = dense(run, layer);
+        const nn_array_t passed =
+            model->bf16 && at.type == HP_GEMM_FLOAT ? half(model->rounded_grad[0]) : at;
+        run->madds += nn_dense_backward_weight(
+            &as, rows, i > 0 ? output(run, stack, out, i - 1) : in, output(run, stack, out, i), at,
+            passed, grad_of(run, layer->weight), grad_of(run, layer->bias));
+        HP_TRY(wk_finish(run, layer->weight));
+        HP_TRY(wk_finish(run, layer->bias));
+        if (i == 0 && !to_input) break;
+        if (!model->bf16) {
+            at = wide(*spare);
+            *spare = *grad;
+            *grad = at.data;
+        } else if (i > 0) {
+            at = half(model->rounded_grad[passed.data == model->rounded_grad[0]]);
+        } else {
+            at = wide(*grad); /* its numbers were read by the last layer */
+        }
+        run->madds += nn_dense_backward_in(&as, rows, passed, at);
+    }
+    return HP_OK;
+}
+
+hp_status_t wk_engine_backward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
+                               nn_real *const *out, nn_real **grad, nn_real **spare) {
+    const bool bf16 = run->model->bf16 && stack->count > 0;
+    return backward(run, stack, rows,
+                    bf16 ? half(rounded_in(run, stack)) : wide((void *)(uintptr_t)in), out, grad,
+                    spare, true);
+}
+
+/* As wk_pack_rows. */
+static void pack(const nn_selected_t *selected, int width, hp_bf16_t *x) {
+    for (int r = 0; r < selected->rows; r++)
+        if (selected->row_cell[r] != r)
+            memcpy(x + (size_t)r * (size_t)width, x + (size_t)selected->row_cell[r] * (size_t)width,
+                   (size_t)width * sizeof *x);
+}
+
+hp_status_t wk_engine_image_backward(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    const wk_stack_t *stack = &run->network->image;
+    const nn_selected_t *selected = &model->selected;
+    if (stack->count == 0) return HP_OK;
+    const int channels = stack->layer[0].in;
+    nn_array_t in;
+    if (model->bf16) {
+        in = half(rounded_in(run, stack));
+        pack(selected, channels, in.data);
+    } else if (selected->rows == run->batch->cell_offset[run->batch->images]) {
+        in = wide((void *)(uintptr_t)run->batch->cells);
+    } else {
+        in = wide(model->gathered);
+        nn_gather_rows(selected->rows, channels, run->batch->cells, selected->row_cell,
+                       model->gathered);
+    }
+    for (int i = 0; i + 1 < stack->count; i++) {
+        if (model->bf16)
+            pack(selected, stack->layer[i].out, (void *)model->image_out[i]);
+        else
+            wk_pack_rows(selected, stack->layer[i].out, model->image_out[i]);
+    }
+    nn_real *grad = model->grad_row[0], *spare = model->grad_row[1];
+    return backward(run, stack, selected->rows, in, model->image_out, &grad, &spare, false);
+}
+
+hp_status_t wk_engine_status(const wk_run_t *run) {
+    return run->model->engine != NULL ? hp_gemm_engine_status(run->model->engine, run->err) : HP_OK;
+}
