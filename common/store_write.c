@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -19,6 +20,14 @@
 #define MAP_STEP    ((size_t)1 << 30)
 
 static hp_status_t lmdb_fail(const hp_store_writer_t *w, int code, hp_error_t *err) {
+    struct statvfs fs;
+    /* Of a write that was cut short LMDB says EIO. */
+    if (code == ENOSPC ||
+        (code == EIO && statvfs(w->partial, &fs) == 0 && fs.f_bavail * fs.f_frsize < BATCH_BYTES))
+        return hp_fail(err, HP_IO,
+                       "writing %s: no space left on the disk; make room and give the same command "
+                       "again: what is written is kept",
+                       w->partial);
     return hp_fail(err, code == ENOMEM ? HP_MEMORY : HP_IO, "writing %s: %s", w->partial,
                    mdb_strerror(code));
 }
