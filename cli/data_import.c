@@ -33,14 +33,18 @@ static const char usage[] =
     "  --tokenizer NAME       words, ban, mcan or mcb (words)\n"
     "  --metric NAME          how answers are scored: vqa or exact (vqa)\n\n"
     "features:\n"
-    "  --features PATH        an HDF5 file, or a folder with a .npy file for each image; none: "
-    "the\n"
-    "                         store has questions only\n"
+    "  --features PATH        an HDF5 file, a TSV file of bottom-up-attention, or a folder with a\n"
+    "                         .npy file for each image; none: the store has questions only\n"
     "  --features-dataset N   the array in the HDF5 file (features)\n"
     "  --ids-dataset N        the images' ids in it; '' where the id is the row, from 0 (ids)\n"
+    "  --ids FILE             the images' ids in a text file instead, one a line in the rows' "
+    "order\n"
     "  --names PATTERN        file names in a folder, %d, %012d or %s for the id (%d.npy)\n"
     "  --layout L             order of the axes: nhwc, nchw, ncellsc, nccells (nhwc); a .npy file\n"
-    "                         leaves out N\n"
+    "                         leaves out N. ragged: the cells of all images in one axis\n"
+    "  --ranges-dataset N     where each image's cells of a ragged array begin and end "
+    "(pos_boxes)\n"
+    "  --boxes-dataset N      x1, y1, x2, y2 of each cell, axes as the features' (none)\n"
     "  --grid HxW             how the cells of ncellsc and nccells lie (on no grid)\n"
     "  --dtype T              numbers in the store: f16, bf16 or f32 (f16)\n"
     "  --missing-images skip  leave out questions whose image has no features (refuse)\n\n"
@@ -151,6 +155,9 @@ enum {
     METRIC,
     FEATURES,
     DATASET,
+    IDS_FILE,
+    RANGES,
+    BOXES,
     IDS,
     NAMES,
     LAYOUT,
@@ -202,6 +209,15 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
         return HP_OK;
     case DATASET:
         a->features.dataset = value;
+        return HP_OK;
+    case IDS_FILE:
+        a->features.ids_file = value;
+        return HP_OK;
+    case RANGES:
+        a->features.ranges_dataset = value;
+        return HP_OK;
+    case BOXES:
+        a->features.boxes_dataset = value;
         return HP_OK;
     case IDS:
         a->features.ids_dataset = value;
@@ -271,6 +287,9 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"features", 1, NULL, FEATURES},
                                           {"features-dataset", 1, NULL, DATASET},
                                           {"ids-dataset", 1, NULL, IDS},
+                                          {"ids", 1, NULL, IDS_FILE},
+                                          {"ranges-dataset", 1, NULL, RANGES},
+                                          {"boxes-dataset", 1, NULL, BOXES},
                                           {"names", 1, NULL, NAMES},
                                           {"layout", 1, NULL, LAYOUT},
                                           {"grid", 1, NULL, GRID},
@@ -302,8 +321,10 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
 hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
     if (argc > 1 && (strcmp(argv[1], "nlvr") == 0 || strcmp(argv[1], "clevr") == 0))
         return cli_data_import_pixels(argc, argv, err);
-    static const wk_features_options_t features = {
-        .dataset = "features", .ids_dataset = "ids", .pattern = "%d.npy"};
+    static const wk_features_options_t features = {.dataset = "features",
+                                                   .ids_dataset = "ids",
+                                                   .ranges_dataset = "pos_boxes",
+                                                   .pattern = "%d.npy"};
     cli_import_line_t line;
     cli_import_line_begin(&line);
     arguments_t a = {.features = features};

@@ -145,7 +145,8 @@ static void print_store(const char *path, const hp_store_info_t *info, const dou
             printf("%d x %d cells", info->grid_height, info->grid_width);
         else
             printf("at most %d cells", info->max_cells);
-        printf(" of %d channels, %.0f bytes an image\n", info->channels, bytes[0]);
+        printf(" of %d channels, %.0f bytes an image%s\n", info->channels, bytes[0],
+               info->boxes ? ", with boxes" : "");
     }
     if (info->pixel_height > 0)
         printf("pixels: %d x %d, %.0f bytes an image\n", info->pixel_height, info->pixel_width,
@@ -237,6 +238,8 @@ static void put_store(yajl_gen g, const char *path, const hp_store_info_t *info,
     put_number(g, "grid_width", (uint64_t)info->grid_width);
     put_number(g, "max_cells", (uint64_t)info->max_cells);
     put_number(g, "channels", (uint64_t)info->channels);
+    key(g, "boxes");
+    yajl_gen_bool(g, info->boxes);
     put_number(g, "pixel_height", (uint64_t)info->pixel_height);
     put_number(g, "pixel_width", (uint64_t)info->pixel_width);
     put_number(g, "pictures", info->picture_count);

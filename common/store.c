@@ -87,6 +87,7 @@ static hp_status_t fill_info(hp_store_t *store, hp_error_t *err) {
     info->pixel_height = (int)m->pixel_height;
     info->pixel_width = (int)m->pixel_width;
     info->pictures = m->pictures;
+    info->boxes = m->boxes;
     info->images = m->images;
     info->questions = m->questions;
     info->words = (int)m->n_word;
@@ -161,6 +162,7 @@ static hp_status_t open_databases(hp_store_t *store, bool strict, hp_error_t *er
     store->has[HP_DB_FEATURES] = info->feature_dtype != HP_DTYPE_NONE;
     store->has[HP_DB_PIXELS] = info->pixel_height != 0;
     store->has[HP_DB_PICTURES] = info->pictures;
+    store->has[HP_DB_BOXES] = info->boxes;
     store->has[HP_DB_NAMES] = store->has[HP_DB_QUESTIONS] = true;
     store->has[HP_DB_COLUMNS] = store->has[HP_DB_HASHES] = true;
     int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->txn);
@@ -180,6 +182,7 @@ static hp_status_t open_databases(hp_store_t *store, bool strict, hp_error_t *er
         [HP_DB_FEATURES] = info->images,
         [HP_DB_PIXELS] = info->images,
         [HP_DB_PICTURES] = store->manifest->picture_count,
+        [HP_DB_BOXES] = info->images,
         [HP_DB_NAMES] = info->images,
         [HP_DB_QUESTIONS] = info->questions,
     };
@@ -410,6 +413,7 @@ hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question,
 static hp_store_db_t db_of(hp_record_kind_t kind) {
     return kind == HP_RECORD_FEATURES ? HP_DB_FEATURES
            : kind == HP_RECORD_PIXELS ? HP_DB_PIXELS
+           : kind == HP_RECORD_BOXES  ? HP_DB_BOXES
                                       : HP_DB_PICTURES;
 }
 
@@ -472,6 +476,22 @@ hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, fl
     if (store->no_readahead) will_need(store, &value);
     hp_convert_to_f32(store->convert, info->feature_dtype, value.mv_data,
                       cells * (size_t)info->channels, out);
+    *cells_p = (int)cells;
+    return HP_OK;
+}
+
+hp_status_t hp_store_read_boxes(hp_store_reader_t *reader, uint32_t image, float *out, int capacity,
+                                int *cells_p, hp_error_t *err) {
+    MDB_val value = {0};
+    HP_TRY(get(reader, HP_DB_BOXES, image, &value, err));
+    size_t cells = value.mv_size / 16;
+    if (cells * 16 != value.mv_size || cells > (size_t)reader->store->info.max_cells)
+        return hp_fail(err, HP_CORRUPT, "store %s: boxes of image %u have %zu bytes",
+                       reader->store->path, image, value.mv_size);
+    if (cells > (size_t)capacity)
+        return hp_fail(err, HP_INTERNAL, "image %u has %zu boxes, there is room for %d", image,
+                       cells, capacity);
+    if (cells > 0) memcpy(out, value.mv_data, value.mv_size);
     *cells_p = (int)cells;
     return HP_OK;
 }

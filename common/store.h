@@ -12,7 +12,12 @@
 
 typedef enum { HP_DTYPE_NONE, HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16, HP_DTYPE_U8 } hp_dtype_t;
 typedef enum { HP_METRIC_VQA, HP_METRIC_EXACT } hp_metric_t;
-typedef enum { HP_RECORD_FEATURES, HP_RECORD_PIXELS, HP_RECORD_PICTURE } hp_record_kind_t;
+typedef enum {
+    HP_RECORD_FEATURES,
+    HP_RECORD_PIXELS,
+    HP_RECORD_PICTURE,
+    HP_RECORD_BOXES
+} hp_record_kind_t;
 
 size_t hp_dtype_size(hp_dtype_t dtype);
 const char *hp_dtype_name(hp_dtype_t dtype);
@@ -35,6 +40,7 @@ typedef struct {
     hp_dtype_t feature_dtype;    /* NONE: no features */
     int grid_height, grid_width; /* cells = height * width; 0, 0 for a ragged set */
     int max_cells, channels;
+    bool boxes; /* a box for each cell: f32 x1, y1, x2, y2, as the source had them */
     /* pixels: u8 [height][width][3] */
     int pixel_height, pixel_width; /* 0: no pixels */
     bool pictures;
@@ -119,5 +125,9 @@ hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image, 
  */
 hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
                                    int capacity, int *cells_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* Boxes of an image's cells, [cells][4]: x1, y1, x2, y2. HP_INPUT where the store has none. */
+hp_status_t hp_store_read_boxes(hp_store_reader_t *reader, uint32_t image, float *out, int capacity,
+                                int *cells_p, hp_error_t *err) HP_MUST_CHECK;
 
 #endif

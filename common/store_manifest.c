@@ -16,6 +16,7 @@ const hp_store_db_row_t hp_store_db[HP_DB_COUNT] = {
     {"features", 'F', "features of image"},
     {"pixels", 'P', "pixels of image"},
     {"pictures", 'I', "picture of image"},
+    {"boxes", 'B', "boxes of image"},
     {"names", 'N', "name of image"},
     {"questions", 'Q', "question"},
     {"columns", 0, "column"},
@@ -130,6 +131,7 @@ const char *hp_store_check_manifest(const Hanps__StoreManifest *m) {
     if ((m->grid_height != 0 || m->grid_width != 0) &&
         (uint64_t)m->grid_height * m->grid_width != m->max_cells)
         return "grid";
+    if (m->boxes && m->feature_dtype == HANPS__STORE_MANIFEST__DTYPE__NONE) return "boxes";
     if (m->pixel_height > 1 << 20 || m->pixel_width > 1 << 20 ||
         (m->pixel_height == 0) != (m->pixel_width == 0))
         return "pixel shape";

@@ -25,6 +25,7 @@ typedef struct {
     hp_dtype_t feature_dtype;      /* HP_DTYPE_NONE: no features */
     int grid_height, grid_width;   /* 0, 0: cells lie on no grid */
     int max_cells, channels;       /* of an image; without a grid images may have fewer cells */
+    bool boxes;                    /* each cell has a box */
     int pixel_height, pixel_width; /* 0, 0: no pixels */
     bool pictures;                 /* some images come with an encoded picture */
     hp_metric_t metric;
@@ -45,6 +46,7 @@ typedef struct {
     const char *name;     /* id in the source's words; unique, not empty */
     const void *features; /* [cells][channels], dtype of the plan, little-endian */
     int cells;
+    const float *boxes;    /* [cells][4]: x1, y1, x2, y2 */
     const uint8_t *pixels; /* [height][width][3] */
     const void *picture;   /* a PNG or JPEG file */
     size_t picture_bytes;

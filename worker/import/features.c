@@ -12,10 +12,8 @@ static const struct {
     int dims;                           /* without N */
     int height, width, cells, channels; /* axes, -1: none */
 } layout_table[WK_LAYOUTS] = {
-    {"nhwc", 3, 0, 1, -1, 2},
-    {"nchw", 3, 1, 2, -1, 0},
-    {"ncellsc", 2, -1, -1, 0, 1},
-    {"nccells", 2, -1, -1, 1, 0},
+    {"nhwc", 3, 0, 1, -1, 2},     {"nchw", 3, 1, 2, -1, 0},    {"ncellsc", 2, -1, -1, 0, 1},
+    {"nccells", 2, -1, -1, 1, 0}, {"ragged", 1, -1, -1, 0, 0},
 };
 
 const char *wk_layout_name(wk_layout_t layout) { return layout_table[layout].name; }
@@ -26,7 +24,8 @@ hp_status_t wk_layout_parse(const char *name, wk_layout_t *layout_p, hp_error_t 
             *layout_p = (wk_layout_t)i;
             return HP_OK;
         }
-    return hp_fail(err, HP_INPUT, "layout '%s': allowed are nhwc, nchw, ncellsc, nccells", name);
+    return hp_fail(err, HP_INPUT, "layout '%s': allowed are nhwc, nchw, ncellsc, nccells, ragged",
+                   name);
 }
 
 hp_status_t wk_features_axes(wk_features_t *f, int dims, const uint64_t *size, const char *what,
@@ -76,8 +75,10 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
     HP_TRY(hp_allocate(&p, 1, sizeof(wk_features_t), "features", err));
     wk_features_t *f = p;
     f->options = *options;
-    hp_status_t status =
-        S_ISDIR(st.st_mode) ? wk_features_open_npy(f, err) : wk_features_open_hdf5(f, err);
+    hp_status_t status = S_ISDIR(st.st_mode) ? wk_features_open_npy(f, err)
+                         : !wk_features_is_hdf5(options->path) && wk_features_is_tsv(options->path)
+                             ? wk_features_open_tsv(f, err)
+                             : wk_features_open_hdf5(f, err);
     if (status == HP_OK && f->names.count != f->shape.images)
         status = hp_fail(err, HP_INTERNAL, "%s: %u ids", options->path, f->names.count);
     p = NULL;
@@ -85,6 +86,10 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
         status = hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, sizeof(float),
                              "the features of an image", err);
     f->values = p;
+    p = NULL;
+    if (status == HP_OK)
+        status = hp_allocate(&p, (size_t)f->shape.cells * 4, sizeof(float), "boxes", err);
+    f->boxes = p;
     if (status != HP_OK) {
         wk_features_close(f);
         return status;
@@ -98,6 +103,7 @@ void wk_features_close(wk_features_t *features) {
     if (features->source != NULL) features->close(features->source);
     wk_strings_release(&features->names);
     hp_free(features->values);
+    hp_free(features->boxes);
     hp_free(features);
 }
 
@@ -121,25 +127,32 @@ static void transpose(const float *in, size_t rows, size_t columns, float *out) 
                     out[c * rows + r] = in[r * columns + c];
 }
 
-hp_status_t wk_features_read(wk_features_t *f, uint64_t image, float *out, hp_error_t *err) {
-    HP_TRY(f->read(f, image, err));
+/* Stored in reverse: (C, W, H) of hwc, (W, H, C) of chw. */
+static void from_fortran(const wk_features_t *f, bool channels_first, float *out) {
     size_t cells = (size_t)f->shape.cells, channels = (size_t)f->shape.channels;
-    bool channels_first = layout_table[f->options.layout].channels == 0;
     size_t height = layout_table[f->options.layout].cells < 0 ? (size_t)f->shape.grid_height : 1;
     size_t width = cells / height;
-    if (!f->fortran) {
-        if (channels_first)
-            transpose(f->values, channels, cells, out);
-        else
-            memcpy(out, f->values, cells * channels * sizeof *out);
-        return HP_OK;
-    }
-    /* Stored in reverse: (C, W, H) of hwc, (W, H, C) of chw. */
     for (size_t y = 0; y < height; y++)
         for (size_t x = 0; x < width; x++)
             for (size_t c = 0; c < channels; c++)
                 out[(y * width + x) * channels + c] =
                     channels_first ? f->values[(x * height + y) * channels + c]
                                    : f->values[(c * width + x) * height + y];
+}
+
+hp_status_t wk_features_read(wk_features_t *f, uint64_t image, float *out, float *boxes,
+                             int *cells_p, hp_error_t *err) {
+    f->cells = f->shape.cells;
+    HP_TRY(f->read(f, image, err));
+    size_t cells = (size_t)f->cells, channels = (size_t)f->shape.channels;
+    bool channels_first = !f->shape.ragged && layout_table[f->options.layout].channels == 0;
+    if (f->fortran)
+        from_fortran(f, channels_first, out);
+    else if (channels_first)
+        transpose(f->values, channels, cells, out);
+    else
+        memcpy(out, f->values, cells * channels * sizeof *out);
+    if (f->shape.boxes) memcpy(boxes, f->boxes, cells * 4 * sizeof *boxes);
+    *cells_p = f->cells;
     return HP_OK;
 }

@@ -1,6 +1,6 @@
-/* Where features come from: an HDF5 file, or a folder with a .npy file for each image. A source is
- * read image by image, in its own order, in constant memory; whatever the file's layout and number
- * type, out come fp32 [cells][channels]. */
+/* Where features come from: an HDF5 file, a TSV file of bottom-up-attention, or a folder with a
+ * .npy file for each image. A source is read image by image, in its own order, in constant memory;
+ * whatever the file's layout and number type, out come fp32 [cells][channels]. */
 #ifndef WK_FEATURES_H
 #define WK_FEATURES_H
 
@@ -15,8 +15,9 @@
 typedef enum {
     WK_LAYOUT_NHWC,
     WK_LAYOUT_NCHW,
-    WK_LAYOUT_NSC, /* N, cells, channels */
-    WK_LAYOUT_NCS, /* N, channels, cells */
+    WK_LAYOUT_NSC,    /* N, cells, channels */
+    WK_LAYOUT_NCS,    /* N, channels, cells */
+    WK_LAYOUT_RAGGED, /* cells of all images, channels; another array says which are whose */
     WK_LAYOUTS
 } wk_layout_t;
 
@@ -27,7 +28,12 @@ typedef struct {
     const char *path;        /* an HDF5 file or a folder */
     const char *dataset;     /* of the features, in HDF5 */
     const char *ids_dataset; /* of the images' ids, in HDF5; "": an image's id is its row */
-    const char *pattern;     /* names in a folder: %d, %012d or %s stands for the id */
+    const char *ids_file;    /* text, an id a line, for the rows of the HDF5 file; NULL: none */
+    /* Of a ragged array: [images][2], the first cell and the one after the last. */
+    const char *ranges_dataset;
+    /* x1, y1, x2, y2 and perhaps more, axes as the features'; NULL: none. */
+    const char *boxes_dataset;
+    const char *pattern; /* names in a folder: %d, %012d or %s stands for the id */
     wk_layout_t layout;
     int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */
 } wk_features_options_t;
@@ -35,7 +41,8 @@ typedef struct {
 typedef struct {
     hp_dtype_t dtype;            /* of the source; NONE for any other number type */
     int grid_height, grid_width; /* 0, 0: no grid */
-    int cells, channels;
+    int cells, channels;         /* cells: the most that an image has */
+    bool ragged, boxes;
     uint64_t images;
 } wk_features_shape_t;
 
@@ -49,8 +56,9 @@ const wk_features_shape_t *wk_features_shape(const wk_features_t *features);
 const char *wk_features_name(const wk_features_t *features, uint64_t image); /* its id */
 int64_t wk_features_find(const wk_features_t *features, const char *id);     /* -1: none */
 
-/* out: [cells][channels]. Errors name the file and the image. */
-hp_status_t wk_features_read(wk_features_t *features, uint64_t image, float *out,
-                             hp_error_t *err) HP_MUST_CHECK;
+/* out: [cells][channels]; boxes: [cells][4], where the shape says that there are some; both have
+ * room for shape->cells. Errors name the file and the image. */
+hp_status_t wk_features_read(wk_features_t *features, uint64_t image, float *out, float *boxes,
+                             int *cells_p, hp_error_t *err) HP_MUST_CHECK;
 
 #endif

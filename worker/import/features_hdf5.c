@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "common/store_convert.h"
 #include "worker/import/features_source.h"
+#include "worker/import/pattern.h"
 
 #include <hdf5.h>
 
@@ -12,22 +13,27 @@
 #define CACHE_LIMIT ((size_t)512 << 20)
 
 typedef struct {
-    hid_t file, dataset, file_space, memory_space, memory_type;
+    hid_t file, dataset, memory_type;
     hp_dtype_t dtype; /* F16: `raw` takes the file's bytes */
     uint16_t *raw;
     int dims;
     hsize_t size[8];
     hp_convert_level_t level;
+    long long *range; /* ragged: [images][2] */
+    hid_t boxes;      /* a dataset, or -1 */
+    int box_columns;
+    float *box; /* boxes of an image as the file has them */
 } hdf5_t;
 
 static void close_hdf5(void *source) {
     hdf5_t *h = source;
     if (h->memory_type >= 0 && h->dtype == HP_DTYPE_F16) H5Tclose(h->memory_type);
-    if (h->memory_space >= 0) H5Sclose(h->memory_space);
-    if (h->file_space >= 0) H5Sclose(h->file_space);
+    if (h->boxes >= 0) H5Dclose(h->boxes);
     if (h->dataset >= 0) H5Dclose(h->dataset);
     if (h->file >= 0) H5Fclose(h->file);
     hp_free(h->raw);
+    hp_free(h->range);
+    hp_free(h->box);
     hp_free(h);
 }
 
@@ -109,6 +115,62 @@ static hid_t access_of(hid_t file, const char *name) {
     return access;
 }
 
+/* Another array of the file, of `dims` axes. */
+static hp_status_t open_array(const wk_features_t *f, hid_t file, const char *name, hid_t *array_p,
+                              hsize_t *size, int dims, hp_error_t *err) {
+    if (H5Lexists(file, name, H5P_DEFAULT) <= 0)
+        return hp_fail(err, HP_INPUT, "%s: no dataset '%s'", f->options.path, name);
+    *array_p = H5Dopen2(file, name, H5P_DEFAULT);
+    if (*array_p < 0) return hdf5_fail(f, name, err);
+    hid_t space = H5Dget_space(*array_p), type = H5Dget_type(*array_p);
+    int have = H5Sget_simple_extent_ndims(space);
+    if (have == dims) H5Sget_simple_extent_dims(space, size, NULL);
+    bool numbers = H5Tget_class(type) == H5T_INTEGER || H5Tget_class(type) == H5T_FLOAT;
+    H5Sclose(space);
+    H5Tclose(type);
+    if (have != dims || !numbers)
+        return hp_fail(err, HP_INPUT, "%s: dataset '%s' is no array of numbers with %d axes",
+                       f->options.path, name, dims);
+    return HP_OK;
+}
+
+/* A ragged array: which rows are whose stands in another one. */
+static hp_status_t open_ranges(wk_features_t *f, hdf5_t *h, const char *what, hp_error_t *err) {
+    const char *name = f->options.ranges_dataset;
+    hid_t array = -1;
+    hsize_t size[8] = {0};
+    void *p = NULL;
+    if (h->dims != 2 || h->size[1] == 0 || h->size[1] > 1 << 24)
+        return hp_fail(err, HP_INPUT, "%s has %d axes; layout ragged has cells and channels", what,
+                       h->dims);
+    hp_status_t status = open_array(f, h->file, name, &array, size, 2, err);
+    if (status == HP_OK && (size[1] != 2 || size[0] == 0 || size[0] > UINT32_MAX - 1))
+        status =
+            hp_fail(err, HP_INPUT, "%s: dataset '%s' is not [images][2]", f->options.path, name);
+    if (status == HP_OK) status = hp_allocate(&p, size[0] * 2, sizeof(long long), "ranges", err);
+    h->range = p;
+    if (status == HP_OK &&
+        H5Dread(array, H5T_NATIVE_LLONG, H5S_ALL, H5S_ALL, H5P_DEFAULT, h->range) < 0)
+        status = hdf5_fail(f, name, err);
+    if (array >= 0) H5Dclose(array);
+    f->shape.ragged = true;
+    f->shape.channels = (int)h->size[1];
+    f->shape.images = size[0];
+    for (hsize_t i = 0; status == HP_OK && i < size[0]; i++) {
+        long long first = h->range[2 * i], end = h->range[2 * i + 1];
+        if (first < 0 || end <= first || (hsize_t)end > h->size[0] ||
+            (end - first) * f->shape.channels > 1 << 28)
+            status = hp_fail(err, HP_INPUT,
+                             "%s: '%s', row %llu: cells %lld to %lld of %llu: a range that is "
+                             "empty, too large or outside",
+                             f->options.path, name, (unsigned long long)i, first, end,
+                             (unsigned long long)h->size[0]);
+        else if (end - first > f->shape.cells)
+            f->shape.cells = (int)(end - first);
+    }
+    return status;
+}
+
 static hp_status_t open_dataset(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     const char *name = f->options.dataset;
     if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
@@ -117,26 +179,50 @@ static hp_status_t open_dataset(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     h->dataset = H5Dopen2(h->file, name, access);
     if (access >= 0) H5Pclose(access);
     if (h->dataset < 0) return hdf5_fail(f, name, err);
-    h->file_space = H5Dget_space(h->dataset);
-    h->dims = H5Sget_simple_extent_ndims(h->file_space);
+    hid_t space = H5Dget_space(h->dataset);
+    h->dims = H5Sget_simple_extent_ndims(space);
+    if (h->dims >= 1 && h->dims <= 8) H5Sget_simple_extent_dims(space, h->size, NULL);
+    H5Sclose(space);
     char what[512];
     snprintf(what, sizeof what, "%s: dataset '%s'", f->options.path, name);
     if (h->dims < 1 || h->dims > 8) return hp_fail(err, HP_INPUT, "%s has %d axes", what, h->dims);
-    H5Sget_simple_extent_dims(h->file_space, h->size, NULL);
+    HP_TRY(open_type(f, h, err));
+    if (f->options.layout == WK_LAYOUT_RAGGED) return open_ranges(f, h, what, err);
     uint64_t size[8];
     for (int i = 1; i < h->dims; i++) size[i - 1] = h->size[i];
     HP_TRY(wk_features_axes(f, h->dims - 1, size, what, err));
     if (h->size[0] == 0 || h->size[0] > UINT32_MAX - 1)
         return hp_fail(err, HP_INPUT, "%s has %llu images", what, (unsigned long long)h->size[0]);
     f->shape.images = h->size[0];
-    HP_TRY(open_type(f, h, err));
-    hsize_t one[8];
-    memcpy(one, h->size, sizeof one);
-    one[0] = 1;
-    h->memory_space = H5Screate_simple(h->dims, one, NULL);
-    if (h->memory_space < 0) return hdf5_fail(f, name, err);
-    if (h->dtype != HP_DTYPE_F16) return HP_OK;
+    return HP_OK;
+}
+
+/* Boxes lie as the features do, with four columns or more for the channels. */
+static hp_status_t open_boxes(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
+    const char *name = f->options.boxes_dataset;
+    hsize_t size[8] = {0};
     void *p = NULL;
+    if (name == NULL || name[0] == '\0') return HP_OK;
+    HP_TRY(open_array(f, h->file, name, &h->boxes, size, h->dims, err));
+    int columns = f->options.layout == WK_LAYOUT_NCS ? 1 : h->dims - 1;
+    bool same = f->options.layout >= WK_LAYOUT_NSC && size[columns] >= 4 && size[columns] < 1000;
+    for (int i = 0; i < h->dims; i++) same = same && (i == columns || size[i] == h->size[i]);
+    if (!same)
+        return hp_fail(err, HP_INPUT,
+                       "%s: dataset '%s' has no box for each cell: axes as those of '%s' are "
+                       "expected, with 4 columns or more for the channels",
+                       f->options.path, name, f->options.dataset);
+    h->box_columns = (int)size[columns];
+    f->shape.boxes = true;
+    HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * (size_t)h->box_columns, sizeof(float), "boxes",
+                       err));
+    h->box = p;
+    return HP_OK;
+}
+
+static hp_status_t room_for_half(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
+    void *p = NULL;
+    if (h->dtype != HP_DTYPE_F16) return HP_OK;
     HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, 2, "an image", err));
     h->raw = p;
     return HP_OK;
@@ -195,8 +281,34 @@ static hp_status_t add_row_ids(wk_features_t *f, hp_error_t *err) {
     return HP_OK;
 }
 
+/* A line is an id, or a file name that fits the pattern. */
+static hp_status_t add_file_ids(wk_features_t *f, hp_error_t *err) {
+    const char *path = f->options.ids_file;
+    char line[512], id[512];
+    wk_pattern_t pattern;
+    HP_TRY(wk_pattern_parse(f->options.pattern, &pattern, err));
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return hp_fail_errno(err, HP_INPUT, "%s", path);
+    hp_status_t status = HP_OK;
+    while (status == HP_OK && fgets(line, sizeof line, file) != NULL) {
+        size_t n = strcspn(line, "\r\n");
+        if (line[n] == '\0' && n + 1 == sizeof line)
+            status =
+                hp_fail(err, HP_INPUT, "%s, line %u: too long for an id", path, f->names.count + 1);
+        line[n] = '\0';
+        const char *name = wk_pattern_match(&pattern, line, id, sizeof id) ? id : line;
+        if (status == HP_OK) status = wk_features_add_name(f, name, path, err);
+    }
+    fclose(file);
+    if (status == HP_OK && f->names.count != f->shape.images)
+        status = hp_fail(err, HP_INPUT, "%s has %u ids for %llu images", path, f->names.count,
+                         (unsigned long long)f->shape.images);
+    return status;
+}
+
 static hp_status_t open_ids(wk_features_t *f, const hdf5_t *h, hp_error_t *err) {
     const char *name = f->options.ids_dataset;
+    if (f->options.ids_file != NULL) return add_file_ids(f, err);
     if (name == NULL || name[0] == '\0') return add_row_ids(f, err);
     if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
         return hp_fail(err, HP_INPUT,
@@ -226,36 +338,75 @@ static hp_status_t open_ids(wk_features_t *f, const hdf5_t *h, hp_error_t *err) 
     return status;
 }
 
+/* Rows [first, first + count) along the first axis. */
+static bool read_rows(hid_t array, hid_t type, hsize_t first, hsize_t count, void *out) {
+    hsize_t start[8] = {first}, size[8];
+    hid_t space = H5Dget_space(array);
+    int dims = H5Sget_simple_extent_dims(space, size, NULL);
+    size[0] = count;
+    hid_t memory = dims > 0 ? H5Screate_simple(dims, size, NULL) : -1;
+    bool good = memory >= 0 &&
+                H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0 &&
+                H5Dread(array, type, memory, space, H5P_DEFAULT, out) >= 0;
+    if (memory >= 0) H5Sclose(memory);
+    H5Sclose(space);
+    return good;
+}
+
+static void take_boxes(wk_features_t *f, const hdf5_t *h) {
+    bool columns_first = f->options.layout == WK_LAYOUT_NCS;
+    for (int i = 0; i < f->cells; i++)
+        for (int k = 0; k < 4; k++)
+            f->boxes[4 * i + k] =
+                h->box[columns_first ? k * f->shape.cells + i : i * h->box_columns + k];
+}
+
 static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
     hdf5_t *h = f->source;
-    hsize_t start[8] = {image}, count[8];
-    memcpy(count, h->size, sizeof count);
-    count[0] = 1;
+    hsize_t first = image, count = 1;
+    if (h->range != NULL) {
+        first = (hsize_t)h->range[2 * image];
+        count = (hsize_t)h->range[2 * image + 1] - first;
+        f->cells = (int)count;
+    }
     H5E_auto2_t printer;
     void *context;
     H5Eget_auto2(H5E_DEFAULT, &printer, &context);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hp_status_t status = HP_OK;
     void *to = h->raw != NULL ? (void *)h->raw : (void *)f->values;
-    if (H5Sselect_hyperslab(h->file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(h->dataset, h->memory_type, h->memory_space, h->file_space, H5P_DEFAULT, to) < 0) {
-        char what[512];
-        snprintf(what, sizeof what, "row %llu of '%s'", (unsigned long long)image,
-                 f->options.dataset);
-        status = hdf5_fail(f, what, err);
+    const char *name = f->options.dataset;
+    bool good = read_rows(h->dataset, h->memory_type, first, count, to);
+    if (good && h->boxes >= 0) {
+        name = f->options.boxes_dataset;
+        good = read_rows(h->boxes, H5T_NATIVE_FLOAT, first, count, h->box);
     }
+    char what[512];
+    snprintf(what, sizeof what, "row %llu of '%s'", (unsigned long long)image, name);
+    hp_status_t status = good ? HP_OK : hdf5_fail(f, what, err);
     H5Eset_auto2(H5E_DEFAULT, printer, context);
-    if (status == HP_OK && h->raw != NULL)
+    HP_TRY(status);
+    if (h->raw != NULL)
         hp_convert_to_f32(h->level, HP_DTYPE_F16, h->raw,
-                          (size_t)f->shape.cells * (size_t)f->shape.channels, f->values);
-    return status;
+                          (size_t)f->cells * (size_t)f->shape.channels, f->values);
+    if (h->boxes >= 0) take_boxes(f, h);
+    return HP_OK;
+}
+
+bool wk_features_is_hdf5(const char *path) {
+    H5E_auto2_t printer;
+    void *context;
+    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    bool yes = H5Fis_hdf5(path) > 0;
+    H5Eset_auto2(H5E_DEFAULT, printer, context);
+    return yes;
 }
 
 hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(hdf5_t), "HDF5", err));
     hdf5_t *h = p;
-    h->file = h->dataset = h->file_space = h->memory_space = h->memory_type = -1;
+    h->file = h->dataset = h->memory_type = h->boxes = -1;
     h->level = hp_convert_best();
     f->source = h;
     f->close = close_hdf5;
@@ -267,6 +418,8 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     h->file = H5Fopen(f->options.path, H5F_ACC_RDONLY, H5P_DEFAULT);
     hp_status_t status = h->file < 0 ? hdf5_fail(f, "cannot be opened as HDF5", err) : HP_OK;
     if (status == HP_OK) status = open_dataset(f, h, err);
+    if (status == HP_OK) status = room_for_half(f, h, err);
+    if (status == HP_OK) status = open_boxes(f, h, err);
     if (status == HP_OK) status = open_ids(f, h, err);
     H5Eset_auto2(H5E_DEFAULT, printer, context);
     return status;

@@ -106,6 +106,8 @@ hp_status_t wk_features_open_npy(wk_features_t *f, hp_error_t *err) {
     f->source = n;
     f->close = close_npy;
     f->read = read_image;
+    if (f->options.layout == WK_LAYOUT_RAGGED)
+        return hp_fail(err, HP_INPUT, "%s: layout ragged is for HDF5 files", f->options.path);
     HP_TRY(wk_files_list(f->options.path, f->options.pattern, &n->files, err));
     f->shape.images = n->files.count;
     for (uint32_t i = 0; i < n->files.count; i++)

@@ -13,14 +13,22 @@ struct wk_features {
     wk_strings_t names; /* ids, in order; two that are equal are an error */
     bool fortran;       /* of the image being read: its axes are stored in reverse */
     float *values;      /* one image as its file has it */
-    /* Reads the image's numbers to `values`, in the file's order. */
+    float *boxes;       /* [cells][4], where the shape says so */
+    int cells;          /* of the image being read, where it is ragged */
+    /* Reads the image's numbers to `values`, in the file's order, and its boxes. */
     hp_status_t (*read)(wk_features_t *features, uint64_t image, hp_error_t *err);
     void (*close)(void *source);
     void *source; /* of the kind */
 };
 
 hp_status_t wk_features_open_hdf5(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_tsv(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_npy(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+
+/* True where the file is HDF5, whatever else is wrong with it. */
+bool wk_features_is_hdf5(const char *path);
+/* True where the first bytes are four fields and tabs. */
+bool wk_features_is_tsv(const char *path);
 
 /* Fills the shape from the axes of one image (without N). `what` names the array in the error. */
 hp_status_t wk_features_axes(wk_features_t *features, int dims, const uint64_t *size,

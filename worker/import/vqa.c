@@ -31,6 +31,7 @@ typedef struct {
     char *identity;
     hp_store_writer_t *writer;
     float *values; /* features of an image */
+    float *boxes;
     void *payload; /* the same as the store keeps them */
     char *token_text;
     int32_t *token;
@@ -88,10 +89,13 @@ static hp_status_t collect_sources(job_t *job, hp_error_t *err) {
     }
     if (i->features != NULL) {
         const wk_features_options_t *f = i->features;
-        snprintf(text, sizeof text, "%s %s %s %s %dx%d", f->dataset, f->ids_dataset, f->pattern,
-                 wk_layout_name(f->layout), f->grid_height, f->grid_width);
+        snprintf(text, sizeof text, "%s %s %s %s %s %s %dx%d", f->dataset, f->ids_dataset,
+                 f->ranges_dataset ? f->ranges_dataset : "",
+                 f->boxes_dataset ? f->boxes_dataset : "", f->pattern, wk_layout_name(f->layout),
+                 f->grid_height, f->grid_width);
         identify(job, text);
         HP_TRY(add_source(job, f->path, err));
+        if (f->ids_file != NULL) HP_TRY(add_source(job, f->ids_file, err));
     }
     if (i->pictures != NULL) {
         identify(job, i->picture_pattern);
@@ -276,20 +280,23 @@ static hp_status_t open_writer(job_t *job, hp_error_t *err) {
         plan.grid_width = s->grid_width;
         plan.max_cells = s->cells;
         plan.channels = s->channels;
+        plan.boxes = s->boxes;
         size_t n = (size_t)s->cells * (size_t)s->channels;
         void *p = NULL;
         HP_TRY(hp_allocate(&p, n, sizeof(float), "features", err));
         job->values = p;
+        HP_TRY(hp_allocate(&p, (size_t)s->cells, 4 * sizeof(float), "boxes", err));
+        job->boxes = p;
         HP_TRY(hp_allocate(&job->payload, n, hp_dtype_size(i->dtype), "features", err));
     }
     return hp_store_writer_open(i->out, &plan, &job->writer, err);
 }
 
-static hp_status_t read_features(job_t *job, uint64_t image, hp_error_t *err) {
+static hp_status_t read_features(job_t *job, uint64_t image, int *cells_p, hp_error_t *err) {
     const wk_features_shape_t *s = wk_features_shape(job->features);
     hp_dtype_t dtype = job->import->dtype;
-    size_t n = (size_t)s->cells * (size_t)s->channels;
-    HP_TRY(wk_features_read(job->features, image, job->values, err));
+    HP_TRY(wk_features_read(job->features, image, job->values, job->boxes, cells_p, err));
+    size_t n = (size_t)*cells_p * (size_t)s->channels;
     size_t bad = hp_convert_find_bad(dtype, job->values, n);
     if (bad < n)
         return hp_fail(err, HP_INPUT, "%s: image %s, cell %zu, channel %zu: %g %s %s",
@@ -365,9 +372,9 @@ static hp_status_t write_images(job_t *job, hp_error_t *err) {
                                               ? wk_features_name(job->features, i)
                                               : wk_strings_get(&job->images, (uint32_t)i)};
         if (job->features != NULL) {
-            HP_TRY(read_features(job, i, err));
+            HP_TRY(read_features(job, i, &image.cells, err));
             image.features = job->payload;
-            image.cells = wk_features_shape(job->features)->cells;
+            image.boxes = wk_features_shape(job->features)->boxes ? job->boxes : NULL;
         }
         if (job->import->pictures != NULL) {
             HP_TRY(read_picture(job, image.name, &image.picture_bytes, err));
@@ -482,6 +489,7 @@ hp_status_t wk_vqa_import(const wk_vqa_import_t *import, wk_vqa_report_t *report
     hp_free((void *)job.answer);
     hp_free(job.identity);
     hp_free(job.values);
+    hp_free(job.boxes);
     hp_free(job.payload);
     hp_free(job.token_text);
     hp_free(job.token);
