@@ -120,11 +120,18 @@ static hp_status_t find_checkpoint(cli_plan_t *plan, const hp_params_t *params, 
     if (note[0] != '\0') hp_log(log, HP_LOG_WARN, "%s", note);
     plan->resume_step = hp_checkpoint_step(checkpoint);
     hp_status_t status = hp_params_same(hp_checkpoint_params(checkpoint), params, err);
-    hp_checkpoint_close(checkpoint);
     if (status != HP_OK)
-        return hp_fail_prefix(err, "store '%s' does not fit the run's model",
-                              plan->config.data.store);
-    return HP_OK;
+        status =
+            hp_fail_prefix(err, "store '%s' does not fit the run's model", plan->config.data.store);
+    /* data.store may change on a resume: a store may have moved, but must be the same one. */
+    const char *digest = hp_checkpoint_position(checkpoint)->store_digest;
+    if (status == HP_OK && digest != NULL && digest[0] != '\0' && strcmp(digest, plan->digest) != 0)
+        status = hp_fail(err, HP_INPUT,
+                         "data.store: '%s' is not the store that the run began with: its digest is "
+                         "%s, not %s",
+                         plan->config.data.store, plan->digest, digest);
+    hp_checkpoint_close(checkpoint);
+    return status;
 }
 
 static hp_status_t write_yaml(cli_start_t *start, hp_error_t *err) {

@@ -24,12 +24,15 @@ stops() { # run, signal, command...
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])' "$@" --run "$run" >"$run.out" 2>&1 &
     process=$!
-    # The one process is waited for; deploy/run must bear a signal at any time.
-    for _ in $(seq 300); do
-        [ "$1" != "$HANPS" ] || [ -s "$run/log/worker-0000.jsonl" ] && break
+    # The one process is waited for; deploy/run bears a signal as soon as its own folder is there.
+    for _ in $(seq 600); do
+        if [ "$1" = "$HANPS" ]; then
+            [ -s "$run/log/worker-0000.jsonl" ] && break
+        else
+            [ -n "$(find "$scratch" -name '.hanps-run*')" ] && break
+        fi
         sleep 0.1
     done
-    [ "$1" = "$HANPS" ] || sleep 0.3
     kill -"$signal" $process
     wait $process
     local code=$?
@@ -44,3 +47,11 @@ stops b INT deploy/run -n 2 --hanps "$HANPS" --resume
 "$HANPS" train --run "$scratch/b" --resume --set run.steps=1 >"$scratch/out" 2>&1 || { cat "$scratch/out"; exit 1; }
 deploy/run -n 2 --hanps "$HANPS" "$scratch/config.yaml" --run "$scratch/b" 2>"$scratch/out"
 [ $? = 2 ] || { echo 'a run folder in use was not refused with 2'; cat "$scratch/out"; exit 1; }
+
+# A store that moved is taken; another one is not.
+mv "$scratch/store" "$scratch/moved"
+"$HANPS" data synth sort-of-clevr --out "$scratch/other" --images 40 --valid 2 --test 2 --seed 2 >/dev/null || exit 1
+"$HANPS" train --run "$scratch/a" --resume --set run.steps=1 --set data.store="$scratch/moved" >"$scratch/out" 2>&1 ||
+    { cat "$scratch/out"; exit 1; }
+"$HANPS" train --run "$scratch/a" --resume --set run.steps=1 --set data.store="$scratch/other" >"$scratch/out" 2>&1
+[ $? = 2 ] && grep -q 'is not the store that the run began with' "$scratch/out" || { cat "$scratch/out"; exit 1; }
