@@ -206,7 +206,7 @@ hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit_p, hp_error_t *e
             wk_held_t *held = &c->held[c->taken++ % WK_RING];
             held->skipped = held->voided;
             if (held->voided) continue;
-            *unit_p = (wk_unit_t){.unit = held->unit, .step = held->step};
+            *unit_p = (wk_unit_t){.unit = held->unit, .step = c->sync ? held->step : -1};
             break;
         }
         if (c->last || c->want_close) {

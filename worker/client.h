@@ -18,7 +18,7 @@ typedef struct wk_client wk_client_t;
 /* A unit of work: batch `unit` of the run. */
 typedef struct {
     uint64_t unit;
-    int64_t step; /* `sync`: the step it belongs to, which fixes the weights' version */
+    int64_t step; /* `sync`: the step it belongs to, which fixes the weights' version; else -1 */
     bool last;    /* no work is left: the run is over, or it is being stopped */
 } wk_unit_t;
 

@@ -120,9 +120,9 @@ static hp_status_t compute(trainer_t *t, const wk_batch_t *batch, const float *w
      */
     if (!isfinite(result->loss_sum) && t->totals.nonfinite++ == 0)
         hp_log(t->options->log, HP_LOG_WARN,
-               "the loss of step %lld (unit %llu) is not finite and the unit's gradient refused; a "
-               "smaller optimizer.lr or optimizer.clip_norm may help",
-               (long long)batch->step, (unsigned long long)batch->unit);
+               "the loss of unit %llu is not finite and its gradient refused; a smaller "
+               "optimizer.lr or optimizer.clip_norm may help",
+               (unsigned long long)batch->unit);
     HP_TRY(send_sparse_rows(t, result, err));
     HP_TRY(wk_model_backward(t->model, weights, &batch->nn, &pass, grads, result, err));
     stats->backward_s = hp_clock() - middle - t->hook_s;

@@ -33,6 +33,9 @@ grep -Eq 'sync_shards: *2' "$work/auto/config.yaml" || fail "sync_shards: $(grep
 
 train 5 async --servers 2 --set cluster.consistency=async --set run.steps=50 || fail "async: $(cat "$work/out")"
 grep -q '"state":"done","step":50,' "$work/async/status" || fail "async: $(cat "$work/async/status")"
+for log in "$work"/async/log/worker-*.jsonl; do # a step is a retired unit
+    tail -n 1 "$log" | grep -Eq '"step":[1-9]' || fail "async: $log: $(tail -n 1 "$log")"
+done
 awk '/^ +[0-9]/ { n += $3 } END { exit n != 50 }' "$work/out" || fail "async: units do not add up: $(cat "$work/out")"
 
 # Wrong input: every rank ends, hanps says one line, nothing hangs.
