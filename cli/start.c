@@ -134,6 +134,15 @@ static hp_status_t find_checkpoint(cli_plan_t *plan, const hp_params_t *params, 
     return status;
 }
 
+/* What the run before left: a checkpoint half in its place, a request to stop that came too late.
+ */
+static hp_status_t tidy(const char *run, hp_error_t *err) {
+    char path[HP_RUN_PATH];
+    HP_TRY(hp_run_path(run, "stop", path, err));
+    unlink(path);
+    return hp_checkpoint_clean(run, err);
+}
+
 static hp_status_t write_yaml(cli_start_t *start, hp_error_t *err) {
     size_t bytes = 0;
     char *text = NULL;
@@ -157,6 +166,7 @@ static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start
     hp_run_status_t old = {0};
     if (args->resume) {
         HP_TRY(hp_run_open(plan->run, &start->lock, err));
+        HP_TRY(tidy(plan->run, err));
         HP_TRY(find_checkpoint(plan, &start->params, log, err));
         if (hp_run_status_read(plan->run, &old, NULL) == HP_OK) plan->start = old.start;
     } else {
