@@ -225,7 +225,7 @@ hp_status_t wk_clevr_read(const char *folder, wk_pixel_set_t *set, hp_error_t *e
     static const char *const name[] = {"train", "val", "test"};
     for (int i = 0; i < 3; i++) {
         char path[PATH];
-        hp_error_t local;
+        hp_error_t local = {0};
         parser_t p = {
             .set = set, .folder = folder, .name = name[i], .err = err != NULL ? err : &local};
         int n =
