@@ -55,7 +55,8 @@ typedef struct {
 typedef struct {
     char cpu[128], kernel[256];
     int cores;
-    double sgemm; /* FLOP/s */
+    double sgemm;    /* FLOP/s */
+    double products; /* the same, by the backend and in the precision of the configuration */
 } machine_t;
 
 static const double questions_per_image = 3.6;
@@ -75,16 +76,28 @@ static double median(int n, double *value) {
 }
 
 /* The best rate of some products of n x n: what this machine can do now, with these threads. */
-static hp_status_t measure_sgemm(int n, double *rate_p, hp_error_t *err) {
+static hp_status_t measure_products(hp_gemm_engine_t *engine, int n, double *rate_p,
+                                    hp_error_t *err) {
     void *p = NULL;
     size_t size = (size_t)n * (size_t)n;
     HP_TRY(hp_allocate(&p, 3 * size, sizeof(float), "matrices", err));
     float *a = p, *b = a + size, *c = b + size;
     for (size_t i = 0; i < 2 * size; i++) a[i] = (float)(i % 17) - 8;
+    hp_gemm_product_t product = {.m = n, .n = n, .k = n, .ld = n, .c = c};
+    product.a = (hp_gemm_in_t){a, HP_GEMM_FLOAT, false, n};
+    product.b = (hp_gemm_in_t){b, HP_GEMM_FLOAT, true, n};
+    if (engine != NULL && hp_gemm_engine_bf16(engine)) { /* in place: a number is half as wide */
+        hp_gemm_round(engine, n, n, a, (void *)c);
+        memcpy(a, c, size * sizeof(hp_bf16_t));
+        hp_gemm_round(engine, n, n, b, (void *)c);
+        memcpy(b, c, size * sizeof(hp_bf16_t));
+        product.a.type = product.b.type = HP_GEMM_BF16;
+    }
     double best = 0, begin = hp_clock();
     for (int i = 0; i < 3 || (hp_clock() - begin < 1.5 && i < 1000); i++) {
         double start = hp_clock();
-        int64_t madds = hp_gemm(false, true, n, n, n, 1, a, n, b, n, 0, c, n);
+        int64_t madds = engine != NULL ? hp_gemm_multiply(engine, &product)
+                                       : hp_gemm(false, true, n, n, n, 1, a, n, b, n, 0, c, n);
         double rate = 2 * (double)madds / (hp_clock() - start);
         if (rate > best) best = rate;
     }
@@ -93,7 +106,8 @@ static hp_status_t measure_sgemm(int n, double *rate_p, hp_error_t *err) {
     return HP_OK;
 }
 
-static hp_status_t describe_machine(bool small, machine_t *machine, hp_error_t *err) {
+static hp_status_t describe_machine(const hp_config_t *config, bool small, machine_t *machine,
+                                    hp_error_t *err) {
     cpu_set_t set;
     machine->cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     snprintf(machine->cpu, sizeof machine->cpu, "unknown");
@@ -107,8 +121,18 @@ static hp_status_t describe_machine(bool small, machine_t *machine, hp_error_t *
         break;
     }
     if (info != NULL) fclose(info);
-    hp_gemm_describe(machine->kernel, sizeof machine->kernel);
-    return measure_sgemm(small ? 128 : 2048, &machine->sgemm, err);
+    wk_model_describe_products(config, machine->kernel, sizeof machine->kernel);
+    const int n = small ? 128 : 2048;
+    const bool bf16 = config->model.precision == HP_BF16;
+    HP_TRY(measure_products(NULL, n, &machine->sgemm, err));
+    machine->products = machine->sgemm;
+    if (!bf16 && config->model.gemm != HP_GEMM_ONEDNN) return HP_OK;
+    hp_gemm_engine_t *engine = NULL;
+    HP_TRY(hp_gemm_engine_open(bf16, &engine, err));
+    hp_status_t status = measure_products(engine, n, &machine->products, err);
+    if (status == HP_OK) status = hp_gemm_engine_status(engine, err);
+    hp_gemm_engine_close(engine);
+    return status;
 }
 
 static hp_status_t run_case(const hp_config_t *base, const case_t *which, bool small,
@@ -150,8 +174,10 @@ static double flops(const figures_t *f) {
 }
 
 static void print_machine(const machine_t *machine) {
-    printf("%s, %d cores; %s\nsgemm: %.0f GFLOP/s\n\n", machine->cpu, machine->cores,
-           machine->kernel, machine->sgemm * 1e-9);
+    printf("%s, %d cores; %s\nsgemm: %.0f GFLOP/s; products as configured: "
+           "%.0f GFLOP/s\n\n",
+           machine->cpu, machine->cores, machine->kernel, machine->sgemm * 1e-9,
+           machine->products * 1e-9);
     printf("%-46s %10s %9s %9s %9s %8s %8s\n", "forward and backward of a batch", "examples/s",
            "forward s", "backw. s", "GFLOP", "GFLOP/s", "of sgemm");
 }
@@ -226,6 +252,7 @@ static hp_status_t write_json(const char *path, const machine_t *machine, const 
     put_number(gen, "cores", machine->cores);
     put_text(gen, "kernel", machine->kernel);
     put_number(gen, "sgemm_flop_per_s", machine->sgemm);
+    put_number(gen, "products_flop_per_s", machine->products);
     yajl_gen_map_close(gen);
     put_key(gen, "works");
     yajl_gen_map_open(gen);
@@ -289,7 +316,7 @@ hp_status_t cli_bench(int argc, char **argv, hp_error_t *err) {
     machine_t machine;
     figures_t figures[CASES];
     hp_gemm_set_threads(config.cluster.threads);
-    HP_TRY(describe_machine(options.small, &machine, err));
+    HP_TRY(describe_machine(&config, options.small, &machine, err));
     print_machine(&machine);
     for (int i = 0; i < CASES; i++) {
         HP_TRY(run_case(&config, &cases[i], options.small, &figures[i], err));

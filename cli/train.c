@@ -105,7 +105,7 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
                          hp_error_t *err) {
     const cli_plan_t *plan = &rank->start.plan;
     char step[32], kernel[256];
-    hp_gemm_describe(kernel, sizeof kernel);
+    wk_model_describe_products(&plan->config, kernel, sizeof kernel);
     snprintf(step, sizeof step, "%" PRId64, plan->resume_step);
     ps_server_options_t options = {
         .transport = transport,
@@ -150,7 +150,7 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
     };
     if (worker == 0) {
         char kernel[256];
-        hp_gemm_describe(kernel, sizeof kernel);
+        wk_model_describe_products(&plan->config, kernel, sizeof kernel);
         hp_log(rank->log, HP_LOG_INFO, "%d server%s, %d worker%s, %d parameters; %s", plan->servers,
                plan->servers > 1 ? "s" : "", plan->workers, plan->workers > 1 ? "s" : "",
                (int)plan->total, kernel);

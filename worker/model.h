@@ -66,6 +66,9 @@ typedef struct {
 hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *shape,
                            hp_params_t *params, hp_error_t *err) HP_MUST_CHECK;
 
+/* hp_gemm_describe of the backend that the configuration chooses. */
+void wk_model_describe_products(const hp_config_t *config, char *text, size_t size);
+
 /* Allocates all workspace for batches up to `limits`; nothing is allocated afterwards. The limits
  * must let rows of cells be counted by int. */
 hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,

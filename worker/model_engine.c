@@ -21,6 +21,16 @@ hp_status_t wk_engine_open(const hp_config_t *config, wk_model_t *model, hp_erro
     return hp_gemm_engine_open(bf16, &model->engine, err);
 }
 
+void wk_model_describe_products(const hp_config_t *config, char *text, size_t size) {
+    wk_model_t model = {0};
+    hp_error_t ignored; /* without an engine OpenBLAS is what there is */
+    if (wk_engine_open(config, &model, &ignored) == HP_OK && model.engine != NULL)
+        hp_gemm_engine_describe(model.engine, text, size);
+    else
+        hp_gemm_describe(text, size);
+    hp_gemm_engine_close(model.engine);
+}
+
 static const wk_stack_t *stack_at(const wk_network_t *net, int which) {
     const wk_stack_t *const stacks[WK_STACKS] = {&net->question, &net->image, &net->classifier,
                                                  &net->output};
