@@ -174,7 +174,7 @@ static double flops(const figures_t *f) {
 }
 
 static void print_machine(const machine_t *machine) {
-    printf("%s, %d cores; %s\nsgemm: %.0f GFLOP/s; products as configured: "
+    printf("%s, %d cores; %s\nsgemm: %.0f GFLOP/s\nproducts as configured: "
            "%.0f GFLOP/s\n\n",
            machine->cpu, machine->cores, machine->kernel, machine->sgemm * 1e-9,
            machine->products * 1e-9);
