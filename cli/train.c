@@ -157,6 +157,7 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
     }
     wk_train_totals_t totals;
     hp_status_t status = wk_train(&options, &totals, err);
+    if (rank->transport != NULL) rank->clean = totals.clean;
     cli_progress_end(&progress);
     return status;
 }
@@ -237,14 +238,11 @@ static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error
     if (started != HP_OK) return started;
     const cli_plan_t *plan = &rank->start.plan;
     int self = hp_transport_rank(rank->transport);
-    if (self >= plan->servers) {
-        hp_status_t status = work(rank, rank->transport, err);
-        rank->clean = status != HP_PEER && status != HP_TRANSPORT && status != HP_INTERNAL;
-        return status;
-    }
+    if (self >= plan->servers) return work(rank, rank->transport, err);
     ps_outcome_t outcome = {0};
     if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);
     hp_status_t status = serve(rank, rank->transport, &outcome, err);
+    rank->clean = outcome.clean;
     return self == 0 ? conclude(rank, status, &outcome, err) : status;
 }
 

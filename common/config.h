@@ -31,6 +31,7 @@ typedef enum {
 } hp_attention_t;
 typedef enum { HP_AGGREGATE_SUM, HP_AGGREGATE_PAIRWISE, HP_AGGREGATE_RELATION } hp_aggregate_t;
 typedef enum { HP_ACTIVATION_RELU, HP_ACTIVATION_TANH } hp_activation_t;
+typedef enum { HP_LOSS_CONTINUE, HP_LOSS_STOP } hp_on_loss_t;
 typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;
 
 typedef struct {
@@ -96,9 +97,12 @@ typedef struct {
         int threads; /* a worker's compute threads; 0: auto */
         hp_consistency_t consistency;
         int staleness;
-        int sync_shards;     /* units of a step; 0: the number of workers at the first start */
-        hp_precision_t wire; /* fp32 | bf16 */
-        int slots;           /* whole pushes a server can hold */
+        int sync_shards;        /* units of a step; 0: the number of workers at the first start */
+        hp_precision_t wire;    /* fp32 | bf16 */
+        int slots;              /* whole pushes a server can hold */
+        double suspend_seconds; /* silence after which a worker is not waited for */
+        double dead_seconds;    /* silence after which it is given up */
+        hp_on_loss_t on_worker_loss;
     } cluster;
     struct {
         int64_t every_steps;  /* 0: never by steps */

@@ -122,9 +122,10 @@ const hp_key_t hp_keys[] = {
      .doc = "Ranks that hold the weights; the rest are workers. --servers overrides it."},
     {KEY(cluster.threads), .initial = "auto", RANGE(0, 1024), .zero = "auto", RESUMABLE,
      .doc = "Compute threads of a worker. auto: the host's cores shared by its workers."},
-    {KEY(cluster.consistency), .initial = "async", .choices = "sync||async", RESUMABLE,
+    {KEY(cluster.consistency), .initial = "async", .choices = "sync|bounded|async", RESUMABLE,
      .doc = "sync: one step from the mean gradient of sync_shards units, the same bits on any "
-            "number of ranks. async: a step for each push."},
+            "number of ranks. async: a step for each push. bounded: async, and no worker leads the "
+            "slowest by more than staleness units."},
     {KEY(cluster.staleness), .initial = "4", RANGE(0, 1e6), .unit = "units", RESUMABLE,
      .doc = "By how many units a worker may lead the slowest (bounded)."},
     {KEY(cluster.sync_shards), .initial = "auto", RANGE(0, 4096), .zero = "auto", .unit = "units",
@@ -134,6 +135,13 @@ const hp_key_t hp_keys[] = {
      .doc = "Number format of gradients and weights on the wire."},
     {KEY(cluster.slots), .initial = "2", RANGE(2, 64), .unit = "pushes", RESUMABLE,
      .doc = "Whole pushes that a server has room for; each takes the bytes of its shard."},
+    {KEY(cluster.suspend_seconds), .initial = "5", RANGE(0.1, 1e6), .unit = "seconds", RESUMABLE,
+     .doc =
+         "A worker that is silent for so long is named, and not waited for in async and bounded."},
+    {KEY(cluster.dead_seconds), .initial = "60", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
+     .doc = "A worker that is silent for so long is given up; its units are computed by others."},
+    {KEY(cluster.on_worker_loss), .initial = "continue", .choices = "continue|stop", RESUMABLE,
+     .doc = "stop: write a checkpoint and end when a worker is lost."},
 
     {KEY(checkpoint.every_steps), .initial = "1000", RANGE(0, 1e12), .unit = "steps", RESUMABLE,
      .doc = "Steps between checkpoints. 0: not by steps."},

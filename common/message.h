@@ -28,20 +28,22 @@
     X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot")                                     \
     X(GRANT, 0, 0, "s>w: send `unit` to slot `count`")                                             \
     X(COMMIT, 0, 0, "w>s: all of `unit` is sent; value: examples, real: squared norm")             \
-    X(ABORT, 0, 0, "w>s: `unit` will not come")                                                    \
+    X(ABORT, 0, 0, "w>s: `unit` will not come; value: chunks of it that were sent")                \
     X(ACK, 0, 0, "s>w: `unit` is applied; step: versions, count: staleness")                       \
     X(PULL, 0, 0, "w>s: weights of `step` (or after my last commit), to tags of `count`")          \
     X(DRAIN, 0, 0, "w>s: send no more of pull `count`")                                            \
-    X(DRAINED, 0, 0, "s>w: the answer: nothing of pull `count` is under way")                      \
+    X(DRAINED, 0, 0, "s>w: the answer; value: chunks of pull `count` that were sent")              \
     X(NORMS, 8, HP_MESSAGE_PAYLOAD, "s>s: squared norms of `step`, from my chunk `count` on")      \
     X(CUT, 0, 0, "0>s: checkpoint number `count`, at `step`; LAST: and end there")                 \
     X(CUT_ACK, 0, 0, "s>0: I know of the cut at `step` (and of LAST)")                             \
     X(SHARD, 0, 512, "s>0: my file of checkpoint `step`; FAILED: payload says why")                \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \
+    X(HEARTBEAT, 0, 0, "w>0: I live")                                                              \
+    X(LOST, 0, 0, "0>s: worker `count` is given up")                                               \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
     X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why")                       \
     X(GOODBYE, 0, 0, "w>s: nothing more will come")                                                \
-    X(FAREWELL, 0, 0, "s>w s>0: nor from me")
+    X(FAREWELL, 0, 0, "s>w s>0: nor from me; FAILED: some rank is lost")
 
 #define HP_MESSAGE_PAYLOAD (HP_COPIED - 64)
 
@@ -57,7 +59,7 @@ enum {
     HP_MSG_LAST = 1,      /* UNIT, REVOKE, CUT: nothing comes after */
     HP_MSG_EXACT = 2,     /* PULL: of `step` and no other */
     HP_MSG_NONFINITE = 4, /* COMMIT: a gradient is not finite; all servers refuse the unit */
-    HP_MSG_FAILED = 8,    /* SHARD: not written */
+    HP_MSG_FAILED = 8,    /* SHARD: not written; FAREWELL: not all is well */
     HP_MSG_FLAGS = 15
 };
 

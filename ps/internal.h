@@ -1,6 +1,6 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
  * order.c: when a push is applied; pull.c: weights; cut.c: this server's part of a checkpoint;
- * lead.c: what server 0 alone does. All of it runs in the communication thread. */
+ * lead.c and liveness.c: what server 0 alone does. All of it runs in the communication thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -30,7 +30,9 @@ typedef enum {
     PS_SLOT_FILLING,  /* granted: its receives are posted */
     PS_SLOT_READY,    /* all there and committed */
     PS_SLOT_FOLDING,  /* with the applier */
-    PS_SLOT_EMPTYING, /* aborted: its receives are being withdrawn */
+    PS_SLOT_ABORTED,  /* what was sent of it still comes in */
+    PS_SLOT_EMPTYING, /* the receives that are left are being withdrawn */
+    PS_SLOT_LEFT,     /* its worker is lost, and some receives cannot be withdrawn */
 } ps_slot_state_t;
 
 /* Room for one whole push of one worker. */
@@ -39,6 +41,7 @@ struct ps_slot {
     int number, worker, pending;
     ps_slot_state_t state;
     uint64_t unit, examples;
+    uint64_t sent; /* where aborted: chunks that will arrive */
     bool committed, nonfinite;
     bool malformed; /* something in it was not as it must be */
     double squared_norm;
@@ -53,6 +56,8 @@ typedef enum { PS_EXPECTED, PS_PRESENT, PS_GONE } ps_presence_t;
 typedef struct {
     ps_presence_t presence;
     uint32_t incarnation;
+    bool suspended, lost;
+    double heard;       /* when it last gave a sign of life; server 0 */
     bool owes_farewell; /* said goodbye; is answered when its sends are done */
     unsigned drained;   /* the pull it gave up */
     bool owes_drained;  /* gave up its pull; the same */
@@ -130,7 +135,10 @@ struct ps_server {
     ps_lead_t *lead;     /* server 0; else NULL */
     bool over;           /* END came, or was sent */
     bool leaving;        /* nothing more to do but farewells */
+    bool lossy;          /* a worker is lost */
+    double looked;       /* when server 0 last looked who speaks */
     bool abandoned;      /* some rank never said goodbye */
+    bool serving;        /* it has begun */
     bool failed;         /* it cannot go on, not even to a checkpoint */
     hp_status_t verdict; /* why it ends; HP_OK: as it should */
     hp_error_t why;
@@ -155,8 +163,11 @@ hp_status_t ps_push_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
 void ps_push_destroy(ps_server_t *s);
 void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m);
-void ps_push_abort(ps_server_t *s, int worker, uint64_t unit);
+void ps_push_abort(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_drop_worker(ps_server_t *s, int worker);
+/* The same for one that may be dead: receives that cannot be withdrawn keep their memory, and a new
+ * slot takes the old one's place. */
+void ps_push_lose_worker(ps_server_t *s, int worker);
 void ps_push_grant(ps_server_t *s);
 /* The slot is free again; its worker is told. */
 void ps_push_done(ps_server_t *s, ps_slot_t *slot);
@@ -177,6 +188,12 @@ static inline int64_t ps_order_step(const ps_server_t *s) { return s->step_base 
 void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_pull_progress(ps_server_t *s);
 void ps_pull_drop_worker(ps_server_t *s, int worker);
+
+/* liveness.c */
+void ps_liveness_heard(ps_server_t *s, int worker, double now);
+void ps_liveness_lose(ps_server_t *s, int worker);
+void ps_liveness_refuse(ps_server_t *s, int worker, const hp_message_t *m);
+void ps_liveness_progress(ps_server_t *s, double now);
 
 /* cut.c */
 hp_status_t ps_cut_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
@@ -199,6 +216,7 @@ void ps_lead_worker_here(ps_server_t *s, int worker, int room);
 void ps_lead_worker_gone(ps_server_t *s, int worker);
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
 void ps_lead_progress(ps_server_t *s, double now);
+ps_units_t *ps_lead_units(const ps_server_t *s);
 void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome);
 
 #endif

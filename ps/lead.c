@@ -342,8 +342,7 @@ void ps_lead_worker_gone(ps_server_t *s, int worker) {
     l->revokes[worker] = 0;
     l->reorder = true;
     if (l->phase >= CLOSING) return;
-    hp_log(s->options->log, HP_LOG_WARN, "worker %d left early; %d units go to others", worker,
-           held);
+    hp_log(s->options->log, HP_LOG_WARN, "worker %d has left; %d units go to others", worker, held);
     if (count_workers(s, PS_PRESENT) + count_workers(s, PS_EXPECTED) > 0) return;
     ps_server_fail(s, HP_PEER, "no worker is left");
 }
@@ -511,6 +510,7 @@ void ps_lead_progress(ps_server_t *s, double now) {
         return;
     }
     look_for_missing(s, now);
+    ps_liveness_progress(s, now);
     look_for_stop(s, now);
     checkpoint_by_minutes(s, now);
     hand_out(s);
@@ -518,6 +518,8 @@ void ps_lead_progress(ps_server_t *s, double now) {
     if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
     if (l->phase == CLOSING && l->last_written) end(s);
 }
+
+ps_units_t *ps_lead_units(const ps_server_t *s) { return s->lead->units; }
 
 void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome) {
     const ps_lead_t *l = s->lead;

@@ -75,8 +75,8 @@ static void apply(ps_server_t *s, ps_slot_t *slot) {
     }
     double n = (double)slot->examples;
     double rate = 1;
-    if (s->options->config->optimizer.staleness_scaling && slot->staleness > 1)
-        rate = 1 / (double)slot->staleness;
+    if (s->options->config->optimizer.staleness_scaling && slot->staleness > 0)
+        rate = 1 / (1 + (double)slot->staleness);
     ps_job_t job = {.part = slot->part, .first = true, .update = true, .context = slot};
     job.how = (ps_update_t){
         .scale = ps_clip(clip_norm(s), slot->squared_norm / (n * n)) / n, .rate = rate, .units = 1};

@@ -1,5 +1,9 @@
 /* Weights on their way out: a pull is answered chunk by chunk, in the order in which forward needs
- * them, as soon as a chunk has the version asked for, straight from the published buffers. */
+ * them, as soon as a chunk has the version asked for, straight from the published buffers.
+ *
+ * In `sync` the version before the newest is kept too: when a worker is lost whose push reached
+ * this server and not another, someone must compute its unit again from the weights it had. Servers
+ * are never more than one step apart, so that is enough. */
 #include "ps/internal.h"
 
 #include <inttypes.h>
@@ -42,16 +46,20 @@ static bool send_next(ps_server_t *s, int worker) {
     hp_error_t err;
     int64_t bytes = hp_chunk_floats(ps_shard_chunk(s->shard, w->next)) * (int64_t)sizeof(float);
     int64_t sequence = ps_shard_sequence(s->shard, w->next);
-    if (w->exact ? sequence != w->sequence /* newer: its unit is void, it will be told */
-                 : w->unapplied > 0 || sequence < w->last_sequence)
+    if (w->exact ? sequence < w->sequence : w->unapplied > 0 || sequence < w->last_sequence)
         return false;
+    if (w->exact) sequence = w->sequence;
     if (w->sends > 1 && w->sending + bytes > WINDOW) return false;
+    /* None: older than what is kept. Its unit is applied everywhere, and the worker is told. */
+    ps_buffer_t *buffer = ps_shard_take(s->shard, w->next, sequence);
+    if (buffer == NULL) return false;
     if (hp_pool_take(&s->sends, &p, &err) != HP_OK) {
         ps_server_fail(s, err.status, "%s", err.text);
+        ps_shard_give(s->shard, buffer);
         return false;
     }
     ps_send_t *send = p;
-    *send = (ps_send_t){s, worker, bytes, ps_shard_take(s->shard, w->next)};
+    *send = (ps_send_t){s, worker, bytes, buffer};
     if (hp_transport_send(s->transport, ps_worker_rank(s, worker),
                           hp_tag_pull(w->pull, ps_shard_number(s->shard, w->next)),
                           send->buffer->data, (size_t)bytes, send_done, send, &err) != HP_OK) {

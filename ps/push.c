@@ -27,7 +27,8 @@ static hp_status_t create_slot(ps_server_t *s, int number, hp_error_t *err) {
 hp_status_t ps_push_create(ps_server_t *s, hp_error_t *err) {
     void *p = NULL;
     s->slots = s->options->config->cluster.slots;
-    HP_TRY(hp_allocate(&p, (size_t)s->slots, sizeof *s->slot, "slots", err));
+    /* and one for each worker that may be lost */
+    HP_TRY(hp_allocate(&p, (size_t)(s->slots + s->workers), sizeof *s->slot, "slots", err));
     s->slot = p;
     for (int i = 0; i < s->slots; i++) HP_TRY(create_slot(s, i, err));
     return HP_OK;
@@ -66,6 +67,22 @@ static void maybe_ready(ps_slot_t *slot) {
     ps_order_ready(slot->server, slot);
 }
 
+static void empty(ps_server_t *s, ps_slot_t *slot) {
+    slot->state = PS_SLOT_EMPTYING;
+    if (slot->pending == 0) slot->state = PS_SLOT_FREE;
+    for (int i = 0; i < s->chunks; i++)
+        if (slot->in[i].pending) hp_transport_cancel(s->transport, slot->in[i].request);
+}
+
+/* A chunk that was sent must have arrived before its receive is withdrawn: it would be taken for a
+ * chunk of the slot's next push. */
+static void maybe_empty(ps_server_t *s, ps_slot_t *slot) {
+    if (slot->state == PS_SLOT_ABORTED && (uint64_t)(s->chunks - slot->pending) >= slot->sent)
+        empty(s, slot);
+    if (slot->state == PS_SLOT_EMPTYING && slot->pending == 0) slot->state = PS_SLOT_FREE;
+    if (slot->state == PS_SLOT_FREE) ps_push_grant(s);
+}
+
 static void part_arrived(void *context, const hp_completion_t *completion) {
     ps_part_t *part = context;
     ps_slot_t *slot = part->slot;
@@ -74,11 +91,9 @@ static void part_arrived(void *context, const hp_completion_t *completion) {
     part->pending = false;
     slot->pending--;
     s->received += completion->bytes;
-    if (slot->state == PS_SLOT_EMPTYING) {
-        if (slot->pending == 0) {
-            slot->state = PS_SLOT_FREE;
-            ps_push_grant(s);
-        }
+    if (slot->state == PS_SLOT_LEFT) return;
+    if (slot->state == PS_SLOT_ABORTED || slot->state == PS_SLOT_EMPTYING) {
+        maybe_empty(s, slot);
         return;
     }
     bool right = completion->status == HP_OK;
@@ -203,18 +218,15 @@ void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m) {
     maybe_ready(slot);
 }
 
-static void empty(ps_server_t *s, ps_slot_t *slot) {
-    slot->state = PS_SLOT_EMPTYING;
-    if (slot->pending == 0) slot->state = PS_SLOT_FREE;
-    for (int i = 0; i < s->chunks; i++)
-        if (slot->in[i].pending) hp_transport_cancel(s->transport, slot->in[i].request);
-}
-
-void ps_push_abort(ps_server_t *s, int worker, uint64_t unit) {
+void ps_push_abort(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
-    ps_slot_t *slot = filling(s, worker, unit);
-    if (w->offers && w->offer == unit) w->offers = false;
-    if (slot != NULL && !slot->committed) empty(s, slot);
+    ps_slot_t *slot = filling(s, worker, m->unit);
+    if (w->offers && w->offer == m->unit) w->offers = false;
+    if (slot != NULL && !slot->committed) {
+        slot->state = PS_SLOT_ABORTED;
+        slot->sent = m->value;
+        maybe_empty(s, slot);
+    }
     ps_push_grant(s);
 }
 
@@ -224,6 +236,27 @@ void ps_push_drop_worker(ps_server_t *s, int worker) {
         ps_slot_t *slot = &s->slot[i];
         if (slot->worker == worker && slot->state == PS_SLOT_FILLING && !slot->committed)
             empty(s, slot);
+    }
+    ps_push_grant(s);
+}
+
+void ps_push_lose_worker(ps_server_t *s, int worker) {
+    hp_error_t err;
+    s->worker[worker].offers = false;
+    int slots = s->slots;
+    for (int i = 0; i < slots; i++) {
+        ps_slot_t *slot = &s->slot[i];
+        if (slot->worker != worker) continue;
+        if (slot->state == PS_SLOT_FILLING) {
+            if (slot->committed) s->worker[worker].unapplied--;
+            empty(s, slot);
+        }
+        if (slot->state != PS_SLOT_EMPTYING && slot->state != PS_SLOT_ABORTED) continue;
+        slot->state = PS_SLOT_LEFT;
+        if (s->slots == 255 || create_slot(s, s->slots, &err) != HP_OK)
+            ps_server_fail(s, HP_MEMORY, "no room for another slot after a worker was lost");
+        else
+            s->slots++;
     }
     ps_push_grant(s);
 }

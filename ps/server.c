@@ -80,7 +80,7 @@ static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const
         ps_push_commit(s, worker, m);
         break;
     case HP_MSG_ABORT:
-        ps_push_abort(s, worker, m->unit);
+        ps_push_abort(s, worker, m);
         break;
     case HP_MSG_PULL:
         ps_pull_begin(s, worker, m);
@@ -113,6 +113,7 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
     case HP_MSG_NORMS:
         return from < s->servers;
     case HP_MSG_CUT:
+    case HP_MSG_LOST:
     case HP_MSG_END:
         return from == 0;
     case HP_MSG_CUT_ACK:
@@ -120,6 +121,7 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
     case HP_MSG_FAIL:
     case HP_MSG_FAREWELL:
         return from < s->servers && lead;
+    case HP_MSG_HEARTBEAT:
     case HP_MSG_RETURN:
     case HP_MSG_RETIRE:
     case HP_MSG_REVOKED:
@@ -139,16 +141,23 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
 
 static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
     ps_server_t *s = context;
+    if (!s->serving) return; /* it could not begin, and says so to everybody */
+    int worker = from - s->servers;
+    if (worker >= 0 && worker < s->workers && s->worker[worker].lost) {
+        ps_liveness_refuse(s, worker, m);
+        return;
+    }
     if (!expected(s, from, m)) {
         hp_log(s->options->log, HP_LOG_WARN, "dropped %s from rank %d", hp_message_name(m->kind),
                from);
         return;
     }
-    if (from >= s->servers) {
+    if (worker >= 0) {
+        if (s->lead != NULL) ps_liveness_heard(s, worker, hp_clock());
         if (m->kind == HP_MSG_HELLO)
-            hello(s, from - s->servers, m);
+            hello(s, worker, m);
         else
-            worker_mail(s, from - s->servers, m, payload);
+            worker_mail(s, worker, m, payload);
         return;
     }
     switch (m->kind) {
@@ -157,6 +166,12 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         break;
     case HP_MSG_END:
         ended(s, m, payload);
+        break;
+    case HP_MSG_LOST:
+        if (m->count < (uint32_t)s->workers && s->worker[m->count].presence == PS_PRESENT)
+            ps_liveness_lose(s, (int)m->count);
+        else if (m->count < (uint32_t)s->workers)
+            s->lossy = true;
         break;
     case HP_MSG_CUT: {
         ps_cut_begin(s, m->count, m->step, (m->flags & HP_MSG_LAST) != 0);
@@ -259,7 +274,8 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
     s->digest = hp_shard_plan_digest(o->params, &s->plan, (uint64_t)c->cluster.consistency);
     HP_TRY(hp_allocate(&worker, (size_t)s->workers, sizeof *s->worker, "workers", err));
     s->worker = worker;
-    HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.lazy, &s->shard, err));
+    HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.lazy, s->sync,
+                           &s->shard, err));
     s->chunks = ps_shard_chunks(s->shard);
     HP_TRY(begin_state(s, err));
     HP_TRY(ps_push_create(s, err));
@@ -335,12 +351,13 @@ static bool farewells(ps_server_t *s) {
     for (int i = 0; i < s->workers; i++) {
         ps_worker_t *w = &s->worker[i];
         if (w->owes_drained && w->sends == 0) {
-            const hp_message_t m = {.kind = HP_MSG_DRAINED, .count = w->drained};
+            const hp_message_t m = {
+                .kind = HP_MSG_DRAINED, .count = w->drained, .value = (uint64_t)w->next};
             ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
             w->owes_drained = false;
         }
         if (w->owes_farewell && !busy_with(s, i)) {
-            const hp_message_t m = {.kind = HP_MSG_FAREWELL};
+            const hp_message_t m = {.kind = HP_MSG_FAREWELL, .flags = s->lossy ? HP_MSG_FAILED : 0};
             ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
             w->owes_farewell = false;
         }
@@ -384,7 +401,7 @@ static bool loop(ps_server_t *s) {
         if (n > 0) busy_since = now;
         if (n == 0) hp_transport_wait(s->transport, WAIT_US, now - busy_since > 1);
     }
-    return all_gone(s) && !s->abandoned;
+    return all_gone(s) && !s->abandoned && !s->lossy;
 }
 
 static void say_hello(ps_server_t *s) {
@@ -424,6 +441,7 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
         hp_free(s);
         return st;
     }
+    s->serving = true;
     say_hello(s);
     bool clean = loop(s);
     say_farewell(s);

@@ -13,6 +13,7 @@ typedef struct {
     const hp_chunk_t *info;
     int64_t floats;
     ps_buffer_t *state[STATES]; /* published weights, moments */
+    ps_buffer_t *before;        /* the weights before the published ones, or NULL */
     ps_buffer_t *free;
     int64_t sequence, version, updates;
     float *sum;             /* [floats]; of sparse rows: zero where not touched */
@@ -23,7 +24,7 @@ struct ps_shard {
     const hp_shard_plan_t *plan;
     const hp_params_t *params;
     ps_adam_t adam;
-    bool lazy;
+    bool lazy, keep;
     int chunks;
     chunk_t *chunk;
     int *local;           /* [plan->chunks] */
@@ -79,7 +80,7 @@ static hp_status_t create_chunk(ps_shard_t *shard, int i, hp_error_t *err) {
 }
 
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
-                            const ps_adam_t *adam, bool lazy, ps_shard_t **shard_p,
+                            const ps_adam_t *adam, bool lazy, bool keep, ps_shard_t **shard_p,
                             hp_error_t *err) {
     void *p = NULL, *chunk = NULL, *local = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_shard_t), "shard", err));
@@ -88,6 +89,7 @@ hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *para
     shard->params = params;
     shard->adam = *adam;
     shard->lazy = lazy;
+    shard->keep = keep;
     pthread_mutex_init(&shard->lock, NULL);
     hp_status_t st = hp_allocate(&chunk, (size_t)plan->chunks, sizeof(chunk_t), "shard", err);
     shard->chunk = chunk;
@@ -118,6 +120,7 @@ void ps_shard_destroy(ps_shard_t *shard) {
         chunk_t *c = &shard->chunk[i];
         for (int k = 0; k < STATES; k++)
             if (c->state[k] != NULL) give(shard, c->state[k]);
+        if (c->before != NULL) give(shard, c->before);
         while (c->free != NULL) {
             ps_buffer_t *b = c->free;
             c->free = b->next;
@@ -159,10 +162,15 @@ int ps_shard_local(const ps_shard_t *shard, int number) {
     return number < 0 || number >= shard->plan->chunks ? -1 : shard->local[number];
 }
 
-ps_buffer_t *ps_shard_take(ps_shard_t *shard, int chunk) {
+ps_buffer_t *ps_shard_take(ps_shard_t *shard, int chunk, int64_t sequence) {
+    chunk_t *c = &shard->chunk[chunk];
     pthread_mutex_lock(&shard->lock);
-    ps_buffer_t *b = shard->chunk[chunk].state[WEIGHTS];
-    b->refs++;
+    ps_buffer_t *b = NULL;
+    if (sequence == c->sequence)
+        b = c->state[WEIGHTS];
+    else if (sequence == c->sequence - 1)
+        b = c->before;
+    if (b != NULL) b->refs++;
     pthread_mutex_unlock(&shard->lock);
     return b;
 }
@@ -266,6 +274,11 @@ hp_status_t ps_shard_update(ps_shard_t *shard, int chunk, const ps_update_t *u, 
         if (c->info->rows > 0) empty_rows(c);
     }
     pthread_mutex_lock(&shard->lock);
+    if (shard->keep) {
+        if (c->before != NULL) give(shard, c->before);
+        c->before = c->state[WEIGHTS];
+        c->before->refs++;
+    }
     for (int k = 0; !u->skip && k < STATES; k++)
         if (to[k] != c->state[k]) {
             give(shard, c->state[k]);

@@ -23,9 +23,9 @@ typedef struct ps_buffer {
     float *data;
 } ps_buffer_t;
 
-/* `plan` and `params` must outlive the shard. */
+/* `plan` and `params` must outlive the shard. keep: the weights before the newest are kept too. */
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
-                            const ps_adam_t *adam, bool lazy, ps_shard_t **shard_p,
+                            const ps_adam_t *adam, bool lazy, bool keep, ps_shard_t **shard_p,
                             hp_error_t *err) HP_MUST_CHECK;
 void ps_shard_destroy(ps_shard_t *shard);
 
@@ -40,9 +40,9 @@ const hp_chunk_t *ps_shard_chunk(const ps_shard_t *shard, int chunk);
 int ps_shard_number(const ps_shard_t *shard, int chunk); /* in the plan */
 int ps_shard_local(const ps_shard_t *shard, int number); /* -1: another server's */
 
-/* The published weights, held until given back, and their sequence: how many updates have been
- * published since this process began. */
-ps_buffer_t *ps_shard_take(ps_shard_t *shard, int chunk);
+/* The weights of a sequence (how many updates had been published since this process began), held
+ * until given back: the newest, or those before where they are kept. NULL: not here. */
+ps_buffer_t *ps_shard_take(ps_shard_t *shard, int chunk, int64_t sequence);
 void ps_shard_give(ps_shard_t *shard, ps_buffer_t *buffer);
 int64_t ps_shard_sequence(ps_shard_t *shard, int chunk);
 

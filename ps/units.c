@@ -14,6 +14,7 @@ typedef struct {
 
 typedef struct {
     int room, held;
+    bool suspended;
     uint64_t clock; /* units retired, for the bound on the lead */
 } worker_t;
 
@@ -89,11 +90,16 @@ void ps_units_room(ps_units_t *u, int worker, int room) {
         if (u->lease[i].worker == worker) u->lease[i].worker = FREE;
 }
 
+void ps_units_suspend(ps_units_t *u, int worker, bool suspended) {
+    u->worker[worker].suspended = suspended;
+}
+
 static bool within_lead(const ps_units_t *u, const worker_t *w) {
     if (u->lead < 0) return true;
     uint64_t slowest = w->clock;
     for (int i = 0; i < u->workers; i++)
-        if (u->worker[i].room > 0 && u->worker[i].clock < slowest) slowest = u->worker[i].clock;
+        if (u->worker[i].room > 0 && !u->worker[i].suspended && u->worker[i].clock < slowest)
+            slowest = u->worker[i].clock;
     return w->clock + (uint64_t)w->held <= slowest + (uint64_t)u->lead;
 }
 
@@ -103,7 +109,7 @@ bool ps_units_take(ps_units_t *u, int *worker_p, uint64_t *unit_p) {
         if (u->worker[i].room < 0) most = 0; /* may come any moment: its first is kept */
     for (int i = 0; i < u->workers; i++) {
         const worker_t *w = &u->worker[i];
-        if (w->room <= w->held || w->held > most || !within_lead(u, w)) continue;
+        if (w->suspended || w->room <= w->held || w->held > most || !within_lead(u, w)) continue;
         if (best >= 0 && w->held == most) continue;
         best = i;
         most = w->held;

@@ -26,6 +26,9 @@ void ps_units_destroy(ps_units_t *units);
  * expected. All begin as expected. */
 void ps_units_room(ps_units_t *units, int worker, int room);
 
+/* A worker that is suspended gets nothing and holds up nobody, but keeps what it has. */
+void ps_units_suspend(ps_units_t *units, int worker, bool suspended);
+
 /* The next unit to hand out and to whom; false: nothing to hand out now. */
 bool ps_units_take(ps_units_t *units, int *worker_p, uint64_t *unit_p);
 

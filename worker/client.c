@@ -173,20 +173,21 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     st = wait_servers(c, err);
     if (st != HP_OK) {
         hp_error_t ignored;
-        (void)wk_client_close(c, &ignored);
+        (void)wk_client_close(c, NULL, &ignored);
         return st;
     }
     *client_p = c;
     return HP_OK;
 }
 
-hp_status_t wk_client_close(wk_client_t *c, hp_error_t *err) {
+hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, hp_error_t *err) {
     pthread_mutex_lock(&c->lock);
     c->want_close = true;
     pthread_mutex_unlock(&c->lock);
     hp_transport_wake(c->transport);
     pthread_join(c->thread, NULL);
     hp_status_t st = c->failed == HP_OK ? HP_OK : failure(c, err);
+    if (clean_p != NULL) *clean_p = st == HP_OK && !c->lossy;
     if (c->pushes > 0 || c->pulls > 0) return st; /* their buffers must stay */
     destroy(c);
     return st;
@@ -228,8 +229,11 @@ void wk_client_plan_pull(wk_client_t *c, int64_t step) {
     c->pull_step = step;
     c->pull_buffer = 1 - c->current;
     c->pull_left = c->plan.chunks;
-    for (int i = 0; i < c->servers; i++)
-        c->link[i].pulled = c->link[i].draining = c->link[i].drained = false;
+    for (int i = 0; i < c->servers; i++) {
+        wk_link_t *l = &c->link[i];
+        l->pulled = l->draining = l->drained = l->withdrawn = false;
+        l->arrived = 0;
+    }
     for (int i = 0; i < c->params->count; i++)
         c->param_waits[i] = c->last_chunk[i] - c->first_chunk[i] + 1;
 }

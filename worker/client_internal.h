@@ -34,8 +34,12 @@ typedef struct {
     bool offered, granted, unwanted, committed;
     unsigned slot;
     int next_ready; /* of client->ready */
+    int sent;       /* chunks */
     /* the current pull */
     bool pulled;            /* asked for */
+    int arrived;            /* chunks of it */
+    uint64_t will_arrive;   /* where drained */
+    bool withdrawn;         /* its other receives */
     bool draining, drained; /* told that it is not wanted; told that nothing of it will come */
 } wk_link_t;
 
@@ -64,7 +68,9 @@ struct wk_client {
 
     hp_mailbox_t *mailbox; /* the communication thread's */
     wk_link_t *link;       /* [servers] */
-    bool stop_sent, goodbye, finished;
+    bool stop_sent, goodbye;
+    bool lossy;         /* some rank is lost */
+    double beat;        /* when the last sign of life was sent */
     hp_status_t failed; /* every call returns it from then on */
     hp_error_t why;
 

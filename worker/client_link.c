@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define BEAT_S    0.5  /* between signs of life */
 #define GOODBYE_S 30.0 /* how long the end waits for servers that do not answer */
 
 enum { WAIT_US = 50000 };
@@ -44,6 +45,7 @@ static void send_chunk(wk_client_t *c, int k) {
     }
     c->push[k].pending = true;
     c->pushes++;
+    c->link[chunk->server].sent++;
     c->stats.pushed_bytes += bytes;
 }
 
@@ -59,7 +61,7 @@ static void begin_push(wk_client_t *c) {
         wk_link_t *l = &c->link[i];
         l->offered = true;
         l->granted = l->unwanted = l->committed = false;
-        l->next_ready = 0;
+        l->next_ready = l->sent = 0;
         send_mail(c, i, &offer);
     }
 }
@@ -116,16 +118,21 @@ static void commit_push(wk_client_t *c) {
 
 static void abort_push(wk_client_t *c) {
     if (c->pushes > 0) return;
-    const hp_message_t abort = {.kind = HP_MSG_ABORT, .unit = c->unit};
+    hp_message_t abort = {.kind = HP_MSG_ABORT, .unit = c->unit};
     const hp_message_t back = {.kind = HP_MSG_RETURN, .unit = c->unit};
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
+        abort.value = (uint64_t)l->sent;
         if (l->offered && !l->unwanted && !l->committed) send_mail(c, i, &abort);
         l->offered = l->granted = false;
     }
     wk_unacked_t *u = find_unacked(c, c->unit);
-    if (u != NULL) forget_unacked(c, u);
-    send_mail(c, 0, &back);
+    if (u != NULL && u->acks == c->servers) { /* it had been applied everywhere: it retires */
+        u->committed = true;
+    } else {
+        if (u != NULL) forget_unacked(c, u);
+        send_mail(c, 0, &back);
+    }
     c->want_begin = c->want_abort = false;
     pthread_cond_broadcast(&c->changed);
 }
@@ -160,6 +167,7 @@ static void chunk_arrived(void *context, const hp_completion_t *completion) {
     c->pulls--;
     if (completion->status == HP_OK) {
         c->stats.pulled_bytes += completion->bytes;
+        c->link[chunk->server].arrived++;
         if (completion->bytes != (size_t)hp_chunk_floats(chunk) * sizeof(float))
             wk_client_fail(c, HP_PEER, "server %d sends %zu bytes of a chunk of %" PRId64 " values",
                            completion->source, completion->bytes, hp_chunk_floats(chunk));
@@ -218,9 +226,15 @@ static void progress_pull(wk_client_t *c) {
         if (!l->draining) {
             l->draining = true;
             l->drained = !l->pulled;
+            l->will_arrive = 0;
             if (l->pulled) send_mail(c, i, &drain);
         }
-        over = over && l->drained;
+        /* What was sent must have come before the receives are withdrawn: it would be taken for a
+         * chunk of a later pull. */
+        bool in = l->drained && (uint64_t)l->arrived >= l->will_arrive;
+        if (in && !l->withdrawn) cancel_pull(c, i);
+        l->withdrawn = in;
+        over = over && in;
     }
     if (over && c->pulls == 0) pull_over(c);
 }
@@ -263,7 +277,12 @@ static void acknowledged(wk_client_t *c, int from, const hp_message_t *m) {
     wk_link_t *l = &c->link[from];
     if (u == NULL) return; /* aborted */
     u->acks++;
-    if (l->offered && !l->granted && m->unit == c->unit) l->unwanted = true;
+    if (l->offered && !l->granted && m->unit == c->unit) {
+        l->unwanted = true;
+        bool nowhere = true;
+        for (int i = 0; i < c->servers; i++) nowhere = nowhere && c->link[i].unwanted;
+        if (nowhere && c->active && !c->committed) c->voided = true;
+    }
     if (m->step > c->stats.step) c->stats.step = m->step;
     c->stats.staleness = m->count;
 }
@@ -302,10 +321,11 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
     case HP_MSG_DRAINED:
         if (!c->pull_void || m->count != c->pull_number) break;
         c->link[from].drained = true;
-        cancel_pull(c, from);
+        c->link[from].will_arrive = m->value;
         break;
     case HP_MSG_FAREWELL:
         c->link[from].farewell = true;
+        c->lossy = c->lossy || (m->flags & HP_MSG_FAILED) != 0;
         break;
     default:
         break; /* not for a worker */
@@ -341,6 +361,13 @@ static bool all_said_farewell(const wk_client_t *c) {
     return c->goodbye;
 }
 
+static void beat(wk_client_t *c, double now) {
+    const hp_message_t m = {.kind = HP_MSG_HEARTBEAT};
+    if (c->goodbye || now - c->beat < BEAT_S || !c->link[0].welcomed) return;
+    c->beat = now;
+    send_mail(c, 0, &m);
+}
+
 /* What can be done now. Under the lock. */
 static void work(wk_client_t *c) {
     const hp_message_t stop = {.kind = HP_MSG_STOP};
@@ -367,6 +394,7 @@ static bool loop_once(wk_client_t *c, double *busy, double *closing) {
     double now = hp_clock();
     pthread_mutex_lock(&c->lock);
     work(c);
+    beat(c, now);
     bool over = false;
     if (c->want_close) {
         if (*closing < 0) *closing = now;

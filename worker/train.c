@@ -272,7 +272,7 @@ hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *total
     hp_metrics_close(t.metrics); /* before goodbye: the closing table reads it */
     hp_error_t closing;
     if (t.client != NULL) {
-        hp_status_t closed = wk_client_close(t.client, &closing);
+        hp_status_t closed = wk_client_close(t.client, &t.totals.clean, &closing);
         if (status == HP_OK && closed != HP_OK) {
             status = closed;
             if (err != NULL) *err = closing;

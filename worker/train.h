@@ -22,6 +22,7 @@ typedef struct {
     uint64_t labelled, correct;
     uint64_t nonfinite; /* units whose loss was not finite */
     uint64_t pushed_bytes, pulled_bytes;
+    bool clean; /* no rank was lost: for hp_transport_close */
 } wk_train_totals_t;
 
 /* Seen after each unit by `progress`; the totals are those since the start. */

@@ -102,7 +102,11 @@ static void pause_for(const fake_t *f, int worker, uint64_t unit) {
     if (f->seed != 0) usleep((useconds_t)(hp_random_mix(f->seed + (uint64_t)worker, unit) % 1500));
 }
 
-static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, uint64_t unit,
+static void moment(const fake_t *f, int worker, int64_t own, int phase) {
+    if (f->moment != NULL) f->moment(worker, own, phase);
+}
+
+static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, int64_t own, uint64_t unit,
                            const float *weights, float *grads, hp_error_t *err) {
     int32_t row[150];
     int rows = 0;
@@ -110,7 +114,9 @@ static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, uint64_t unit,
     pause_for(f, worker, unit);
     for (int64_t r = 0; r < f->params.param[0].shape[0]; r++)
         if (row_used(unit, r)) row[rows++] = (int32_t)r;
+    moment(f, worker, own, 0);
     for (int i = f->params.count - 1; i >= 0; i--) {
+        if (i == f->params.count / 2) moment(f, worker, own, 1);
         param_gradient(&f->params.param[i], unit, weights, grads);
         if (f->nonfinite >= 0 && unit >= (uint64_t)f->nonfinite && i == 1)
             grads[f->params.param[1].offset] = NAN;
@@ -131,13 +137,14 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
         hp_status_t st = wk_client_begin(c, &unit, &weights, &grads, err);
         if (st == HP_INTERRUPTED) continue;
         HP_TRY(st);
-        st = compute(f, c, worker, unit.unit, weights, grads, err);
+        st = compute(f, c, worker, own, unit.unit, weights, grads, err);
         if (st == HP_OK) st = wk_client_commit(c, unit_examples(unit.unit), err);
         if (st == HP_INTERRUPTED) {
             HP_TRY(wk_client_abort(c, err));
             continue;
         }
         HP_TRY(st);
+        moment(f, worker, own, 2);
         own++;
         if (unit.unit < FAKE_UNITS) atomic_fetch_add(&f->used[unit.unit], 1);
         if (atomic_fetch_add(&f->committed, 1) + 1 == f->stop_after) wk_client_request_stop(c);
@@ -151,7 +158,7 @@ static hp_status_t run_worker(fake_t *f, hp_transport_t *t, int worker, hp_error
     HP_TRY(wk_client_open(t, &f->config, &f->params, &c, err));
     hp_status_t st = work(f, c, worker, err);
     hp_error_t closing;
-    hp_status_t closed = wk_client_close(c, &closing);
+    hp_status_t closed = wk_client_close(c, NULL, &closing);
     if (st == HP_OK && closed != HP_OK) *err = closing;
     return st == HP_OK ? closed : st;
 }
@@ -161,7 +168,8 @@ hp_status_t fake_rank(fake_t *f, hp_transport_t *t, hp_error_t *err) {
     if (rank >= servers) return run_worker(f, t, rank - servers, err);
     ps_outcome_t outcome;
     hp_log_t *log = NULL;
-    HP_TRY(hp_log_open("server", getenv("FAKE_LOG") ? HP_LOG_DEBUG : HP_LOG_ERROR, &log, err));
+    HP_TRY(hp_log_open(
+        "server", getenv("FAKE_LOG") || getenv("FAULT") ? HP_LOG_DEBUG : HP_LOG_ERROR, &log, err));
     const ps_server_options_t options = {.transport = t,
                                          .config = &f->config,
                                          .params = &f->params,

@@ -22,7 +22,10 @@ typedef struct {
     int slow_us;        /* worker 0 takes so much longer for a unit */
     int64_t stop_after; /* a worker asks for the end when so many units were committed; 0: never */
     int64_t quit_after; /* worker 0 leaves after so many units of its own; 0: never */
-    int64_t nonfinite;  /* gradients of units from here on are not finite; -1: none */
+    /* Called by a worker in each unit, after `own` units of its own: 0 when it has begun, 1 when
+     * half of the gradient is final, 2 when it is committed. NULL: none. */
+    void (*moment)(int worker, int64_t own, int phase);
+    int64_t nonfinite; /* gradients of units from here on are not finite; -1: none */
 
     hp_params_t params;
     atomic_int used[FAKE_UNITS]; /* commits of each unit */

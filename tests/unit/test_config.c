@@ -147,7 +147,7 @@ static const struct {
      ":1:27: model.attention.kind: hann is not allowed: one of all, han, adahan, random, lowest, "
      "image_only"},
     {"cluster: {consistency: }\n",
-     ":1:24: cluster.consistency: an empty value is not allowed: one of sync, async"},
+     ":1:24: cluster.consistency: an empty value is not allowed: one of sync, bounded, async"},
     {"optimizer: {kind: sgd}\n", ":1:19: optimizer.kind: sgd is not allowed: only adam"},
     {"optimizer: {lr: .nan}\n", ":1:17: optimizer.lr: .nan is not allowed: a number from 0 to 10"},
     {"optimizer: {lr: 1e400}\n",
