@@ -3,10 +3,20 @@
 #include "tests/support/fake_run.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* FAULT="signal worker units phase": worker `worker` gets the signal in that moment (fake_run.h).
+ */
+static void fault(int worker, int64_t own, int phase) {
+    int number, who, units, when;
+    const char *text = getenv("FAULT");
+    if (text == NULL || sscanf(text, "%d %d %d %d", &number, &who, &units, &when) != 4) return;
+    if (who == worker && units == own && when == phase) kill(getpid(), number);
+}
 
 static int failed(const hp_error_t *err) {
     fprintf(stderr, "%s\n", err->text);
@@ -32,6 +42,12 @@ int main(int argc, char **argv) {
     f.resume = argc > 5 ? argv[5] : NULL;
     f.config.optimizer.clip_norm = mode == HP_SYNC ? 1 : 0;
     f.config.checkpoint.every_steps = 4;
+    bool faulty = getenv("FAULT") != NULL;
+    if (faulty) {
+        f.moment = fault;
+        f.config.cluster.suspend_seconds = 1;
+        f.config.cluster.dead_seconds = 4;
+    }
     if (!hp_transport_launched()) {
         if (fake_loopback(&f) != HP_OK) return failed(&f.err);
         printf("%016" PRIx64 "\n", fake_hash(&f));
@@ -44,5 +60,5 @@ int main(int argc, char **argv) {
     if (st != HP_OK) return end_rank(t, false, failed(&err));
     if (rank == 0 && f.outcome.step != f.config.run.steps) return end_rank(t, false, 1);
     if (rank == 0) printf("%016" PRIx64 "\n", fake_hash(&f));
-    return end_rank(t, rank != 0 || f.outcome.clean, 0);
+    return end_rank(t, !faulty && (rank != 0 || f.outcome.clean), 0);
 }

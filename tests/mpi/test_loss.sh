@@ -1,0 +1,48 @@
+#!/bin/bash
+# Workers that are killed, and one that is stopped for a while, in different moments: the others go
+# on, in sync to the same bits, and everything ends.
+set -eu
+command -v mpirun >/dev/null || { echo "mpirun is not installed"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+program="$BUILD/tests/mpi/test_server"
+fail() { echo "$*"; cat "$work/err"; exit 1; }
+fresh() { rm -rf "$work/run"; mkdir -p "$work/run/log" "$work/run/checkpoints"; }
+# ranks FAULT N ARGUMENTS: the hash that rank 0 prints. mpirun's own exit status says nothing here.
+ranks() {
+    local fault=$1
+    shift
+    FAULT=$fault timeout 60 mpirun --enable-recovery --oversubscribe --bind-to none \
+        --mca mpi_yield_when_idle 1 -x FAULT -np "$@" 2>"$work/err" || true
+}
+
+fresh
+want=$("$program" "$work/run" sync 1 12)
+for fault in "9 0 0 0" "9 0 2 1" "9 1 1 2"; do
+    fresh
+    got=$(ranks "$fault" 5 "$program" "$work/run" sync 2 12)
+    [ "$got" = "$want" ] || fail "sync, fault $fault: '$got', alone $want"
+    grep -q "is lost" "$work/err" || fail "sync, fault $fault: the log does not say who is lost"
+done
+
+fresh
+got=$(ranks "9 0 3 1" 5 "$program" "$work/run" async 2 60)
+[ -n "$got" ] || fail "async: did not end well"
+
+# Stopped for two seconds: suspended, then it goes on.
+fresh
+(
+    for _ in $(seq 100); do
+        sleep 0.1
+        pid=$(pgrep -f "$program $work/run sync 2" | while read -r p; do
+            [ "$(ps -o stat= -p "$p" | cut -c1)" = T ] && echo "$p"
+        done | head -1) || true
+        [ -n "$pid" ] && break
+    done
+    sleep 2
+    [ -n "$pid" ] && kill -CONT "$pid"
+) &
+got=$(ranks "19 1 2 1" 5 "$program" "$work/run" sync 2 12)
+wait
+[ "$got" = "$want" ] || fail "sync, stopped and continued: '$got', alone $want"
+grep -q "speaks again" "$work/err" || fail "the log does not say that the worker came back"
