@@ -81,6 +81,16 @@ static void count_steps(cli_plan_t *plan, const hp_store_t *store, const hp_spli
                                                    (c->data.batch_size * shards));
 }
 
+/* Training does not read it; a wrong name would come to light when all is trained. */
+static hp_status_t check_valid(const hp_config_t *config, const hp_store_t *store,
+                               hp_error_t *err) {
+    int split = 0;
+    if (config->data.valid[0] == '\0' ||
+        hp_store_find_split(store, config->data.valid, &split, err) == HP_OK)
+        return HP_OK;
+    return hp_fail_prefix(err, "data.valid (\"\": none)");
+}
+
 static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
     const hp_config_t *config = &plan->config;
@@ -89,6 +99,7 @@ static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
     const hp_store_info_t *info = hp_store_info(start->store);
     if (hp_store_find_split(start->store, config->data.train, &split, err) != HP_OK)
         return hp_fail_prefix(err, "data.train");
+    HP_TRY(check_valid(config, start->store, err));
     count_steps(plan, start->store, &info->split[split]);
     if (plan->epoch_examples == 0)
         return hp_fail(err, HP_INPUT,

@@ -96,6 +96,7 @@ bad "data.bogus" train "$config" --run "$work/x" --set data.bogus=1
 bad "data.batch_size" train "$config" --run "$work/x" --set data.batch_size=0
 bad "no_such_store" train "$config" --run "$work/x" --set data.store="$work/no_such_store"
 bad "it has: train, valid" train "$config" --run "$work/x" --set data.train=tarin
+bad "data.valid (\"\": none)" train "$config" --run "$work/x" --set data.valid=vaild
 bad "--servers" train "$config" --run "$work/x" --servers 0
 bad "mpirun" train "$config" --run "$work/x" --servers 2
 bad "exists" train "$config" --run "$work/a"
