@@ -71,7 +71,10 @@ static hp_status_t parse_manifest(const char *path, const unsigned char *data, s
     hp_status_t status = HP_OK;
     XXH128_canonical_t hash;
     XXH128_canonicalFromHash(&hash, XXH3_128bits(file->manifest.data, file->manifest.len));
-    if (file->version != HP_STORE_VERSION)
+    if (file->version == 0) /* never written: an empty file, say */
+        status = hp_fail(err, HP_CORRUPT, "store %s: %s is damaged (it has no version)", path,
+                         HP_STORE_MANIFEST);
+    else if (file->version != HP_STORE_VERSION)
         status = hp_fail(err, HP_INPUT, "store %s is of format version %u; this program reads %d",
                          path, file->version, HP_STORE_VERSION);
     else if (file->digest.len != sizeof hash || memcmp(file->digest.data, &hash, sizeof hash) != 0)

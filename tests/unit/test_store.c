@@ -365,6 +365,9 @@ static void test_manifest_bits(void **state) {
     hp_error_t err;
     assert_int_equal(hp_store_open(path, &store, &err), HP_INPUT);
     assert_non_null(strstr(err.text, "version 2"));
+    assert_int_equal(ftruncate(fd, 0), 0); /* empty: damaged, not of another version */
+    assert_int_equal(hp_store_open(path, &store, &err), HP_CORRUPT);
+    assert_non_null(strstr(err.text, "damaged"));
     close(fd);
 }
 
