@@ -66,7 +66,10 @@ typedef struct {
             int embedding, lstm;
         } question;
         struct {
-            char trunk[32]; /* features */
+            char trunk[32];               /* features | cnn */
+            hp_layers_t filters, kernels; /* of the cnn's layers; one kernel: of all */
+            int stride;
+            bool batch_norm;
             int layers, width;
             hp_activation_t activation;
         } image;

@@ -63,6 +63,7 @@ static void take_all(wk_model_t *model) {
     int wide = widest(&net->question, net->pooled);
     wide = widest(&net->output, widest(&net->classifier, wide));
     for (int i = 0; i < 3; i++) model->grad_question[i] = take(model, questions, wide);
+    if (net->trunk.layers > 0) wk_trunk_take(model, (int)rows);
     if (net->image.count > 0)
         for (int i = 0; i < 2; i++)
             model->grad_row[i] = take(model, rows, widest(&net->image, net->channels));

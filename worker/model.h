@@ -11,10 +11,11 @@ typedef struct wk_model wk_model_t;
 
 /* What the data fixes. */
 typedef struct {
-    int channels;  /* of a cell, appended coordinates included */
+    int channels;  /* of a cell, appended coordinates included; of a pixel where there is a trunk */
     int max_cells; /* of one image */
     int words;     /* vocabulary */
     int answers;   /* classes */
+    int pixel_height, pixel_width; /* of an image that a trunk reads; not read for features */
 } wk_model_shape_t;
 
 /* The largest batch the workspace must hold. */
@@ -68,6 +69,11 @@ hp_status_t wk_model_table(const hp_config_t *config, const wk_model_shape_t *sh
 
 /* hp_gemm_describe of the backend that the configuration chooses. */
 void wk_model_describe_products(const hp_config_t *config, char *text, size_t size);
+
+/* The grid of cells that the configured trunk makes of an image: what max_cells and a batch's
+ * cell_offset must be. HP_INPUT where a kernel does not fit. */
+hp_status_t wk_model_grid(const hp_config_t *config, int height, int width, int *rows_p,
+                          int *columns_p, hp_error_t *err) HP_MUST_CHECK;
 
 /* Allocates all workspace for batches up to `limits`; nothing is allocated afterwards. The limits
  * must let rows of cells be counted by int. */

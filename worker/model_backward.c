@@ -59,17 +59,18 @@ static hp_status_t classifier_backward(wk_run_t *run, nn_real **grad, nn_real **
                           grad, spare);
 }
 
-/* Over the selected rows alone. The first layer's input has no gradient: the features are frozen.
- */
-static hp_status_t image_layers_backward(wk_run_t *run) {
+/* Over the selected rows alone. The first layer's input has a gradient where a trunk made it;
+ * features of the store are frozen. *grad_p: from the gradient of x to that of the cells. */
+static hp_status_t image_layers_backward(wk_run_t *run, nn_real **grad_p) {
     wk_model_t *model = run->model;
     const wk_stack_t *stack = &run->network->image;
     const nn_selected_t *selected = &model->selected;
     const int rows = selected->rows, cells = run->batch->cell_offset[run->batch->images];
-    nn_real *grad = model->grad_row[0], *spare = model->grad_row[1];
+    const bool trunk = run->network->trunk.layers > 0;
+    nn_real *spare = model->grad_row[1];
     for (int i = stack->count - 1; i >= 0; i--) {
         const wk_linear_t *layer = &stack->layer[i];
-        const nn_real *in = run->batch->cells;
+        const nn_real *in = model->cells;
         if (i > 0) {
             wk_pack_rows(selected, layer->in, model->image_out[i - 1]);
             in = model->image_out[i - 1];
@@ -77,8 +78,8 @@ static hp_status_t image_layers_backward(wk_run_t *run) {
             nn_gather_rows(rows, layer->in, in, selected->row_cell, spare);
             in = spare;
         }
-        HP_TRY(weight_backward(run, layer, rows, in, model->image_out[i], grad));
-        if (i > 0) input_backward(run, layer, rows, &grad, &spare);
+        HP_TRY(weight_backward(run, layer, rows, in, model->image_out[i], *grad_p));
+        if (i > 0 || trunk) input_backward(run, layer, rows, grad_p, &spare);
     }
     return HP_OK;
 }
@@ -86,12 +87,15 @@ static hp_status_t image_layers_backward(wk_run_t *run) {
 static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
     const wk_stack_t *stack = &run->network->image;
     const int64_t cells = run->batch->cell_offset[run->batch->images], before = run->madds;
-    HP_TRY(run->model->engine != NULL ? wk_engine_image_backward(run) : image_layers_backward(run));
+    const bool trunk = run->network->trunk.layers > 0;
+    nn_real *grad = run->model->grad_row[0];
+    HP_TRY(run->model->engine != NULL ? wk_engine_image_backward(run)
+                                      : image_layers_backward(run, &grad));
     for (int i = 0; i < stack->count; i++)
         result->embed_backward_madds_dense +=
-            cells * stack->layer[i].in * stack->layer[i].out * (i > 0 ? 2 : 1);
+            cells * stack->layer[i].in * stack->layer[i].out * (i > 0 || trunk ? 2 : 1);
     result->embed_backward_madds = run->madds - before;
-    return HP_OK;
+    return trunk ? wk_trunk_backward(run, grad) : HP_OK;
 }
 
 static hp_status_t lstm_backward(wk_run_t *run, const nn_real *grad_last,
@@ -132,9 +136,7 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
     nn_real *grad = model->grad_question[0], *spare = model->grad_question[1];
     nn_real *grad_q = model->grad_question[2];
     HP_TRY(classifier_backward(&run, &grad, &spare));
-    const wk_grads_t to = {.q = grad_q,
-                           .x = net->image.count > 0 ? model->grad_row[0] : NULL,
-                           .state = model->grad_state};
+    const wk_grads_t to = {.q = grad_q, .x = model->grad_row[0], .state = model->grad_state};
     HP_TRY(wk_aggregate_backward(&run, grad, &to));
     HP_TRY(image_backward(&run, result));
     HP_TRY(stack_backward(&run, &net->question, batch->questions, model->last, model->question_out,

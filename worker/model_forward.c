@@ -9,12 +9,16 @@
 #include <limits.h>
 
 static hp_status_t check_images(const wk_model_t *model, const nn_batch_t *batch, hp_error_t *err) {
-    if (batch->channels != model->network.channels)
+    const bool trunk = model->network.trunk.layers > 0;
+    if (trunk != (batch->pixels != NULL))
+        return hp_fail(err, HP_INTERNAL, "batch: %s pixels where the model has %s trunk",
+                       trunk ? "no" : "there are", trunk ? "a" : "no");
+    if (!trunk && batch->channels != model->network.channels)
         return hp_fail(err, HP_INTERNAL, "batch: %d channels where the model has %d",
                        batch->channels, model->network.channels);
     for (int i = 0; i < batch->images; i++) {
         int cells = batch->cell_offset[i + 1] - batch->cell_offset[i];
-        if (cells < 1 || cells > model->max_cells)
+        if (cells < 1 || cells > model->max_cells || (trunk && cells != model->max_cells))
             return hp_fail(err, HP_INTERNAL, "batch: image %d has %d cells; allowed: 1 to %d", i,
                            cells, model->max_cells);
     }
@@ -193,9 +197,11 @@ hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn
                     .pass = pass,
                     .err = err};
     HP_TRY(question_forward(&run));
-    HP_TRY(stack_forward(&run, &net->image, batch->cell_offset[batch->images], batch->cells,
+    model->cells = batch->cells;
+    if (net->trunk.layers > 0) HP_TRY(wk_trunk_forward(&run, &model->cells));
+    HP_TRY(stack_forward(&run, &net->image, batch->cell_offset[batch->images], model->cells,
                          model->image_out));
-    const nn_real *x = net->image.count > 0 ? model->image_out[net->image.count - 1] : batch->cells;
+    const nn_real *x = net->image.count > 0 ? model->image_out[net->image.count - 1] : model->cells;
     const bool has_presence = presence_forward(&run, x);
     HP_TRY(select_cells(&run, has_presence));
     pack_embedding(&run, x);

@@ -4,6 +4,8 @@
 
 #include "common/memory.h"
 #include "worker/model.h"
+#include "worker/nn/batchnorm.h"
+#include "worker/nn/conv.h"
 #include "worker/nn/lstm.h"
 #include "worker/nn/pairwise.h"
 #include "worker/nn/relation.h"
@@ -27,6 +29,29 @@ typedef struct {
     wk_linear_t layer[WK_STACK_LAYERS];
 } wk_stack_t;
 
+enum { WK_TRUNK_LAYERS = HP_CONFIG_LAYERS, WK_PIXEL_CHANNELS = 3 };
+
+/* The trunk from pixels; layers 0: cells come from the store. With batch normalisation `bias` is
+ * its own, and the convolution has none. */
+typedef struct {
+    int layers;
+    bool batch_norm, coords;
+    nn_conv_shape_t conv[WK_TRUNK_LAYERS];
+    int rows, columns, channels; /* of the cells */
+    int weight[WK_TRUNK_LAYERS], bias[WK_TRUNK_LAYERS], gamma[WK_TRUNK_LAYERS];
+    int running_mean[WK_TRUNK_LAYERS], running_var[WK_TRUNK_LAYERS];
+} wk_trunk_t;
+
+typedef struct {
+    nn_conv_t conv[WK_TRUNK_LAYERS];
+    nn_batchnorm_t norm[WK_TRUNK_LAYERS];
+    nn_real *product[WK_TRUNK_LAYERS]; /* [positions][filters] before batch normalisation */
+    nn_real *out[WK_TRUNK_LAYERS];     /* after the ReLU */
+    nn_real *mean[WK_TRUNK_LAYERS], *var[WK_TRUNK_LAYERS]; /* [filters], as forward used them */
+    nn_real *cells;   /* [cells][channels], where coordinates are appended */
+    nn_real *grad[2]; /* the largest layer's output */
+} wk_trunk_work_t;
+
 /* How cells become one vector. */
 typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_STACKED } wk_aggregate_t;
 
@@ -34,6 +59,7 @@ typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_STACKED } wk_aggregate_t;
 typedef struct {
     int words, embedding, hidden, width /* of x and q */, channels, pooled, answers;
     int embedding_weight, weight_ih, weight_hh, bias_ih, bias_hh;
+    wk_trunk_t trunk;
     wk_stack_t question; /* q = MLP(last hidden state); empty: nothing reads q */
     wk_stack_t image;    /* x = the 1x1 network over the cells; empty: x is the features */
     wk_aggregate_t aggregate;
@@ -73,6 +99,9 @@ struct wk_model {
     nn_real *grad_word;                     /* as word */
     nn_real *last;                          /* [questions][hidden] */
     nn_real *question_out[WK_STACK_LAYERS]; /* [questions][out of the layer] */
+
+    wk_trunk_work_t trunk;
+    const nn_real *cells; /* of the last forward: the batch's, or the trunk's */
 
     /* image; after selection an array of cells is packed in place to the selected rows */
     nn_real *image_out[WK_STACK_LAYERS]; /* [cells][out] */
@@ -160,6 +189,14 @@ hp_status_t wk_engine_backward(wk_run_t *run, const wk_stack_t *stack, int rows,
 /* From model->grad_row[0], over the selected rows. */
 hp_status_t wk_engine_image_backward(wk_run_t *run) HP_MUST_CHECK;
 hp_status_t wk_engine_status(const wk_run_t *run) HP_MUST_CHECK;
+
+/* The trunk (model_trunk.c). Shapes alone, without rows of the table; workspace; cells from pixels;
+ * and back from grad_cells [rows][channels], the selected cells' gradient. */
+hp_status_t wk_trunk_shape(const hp_config_t *config, int height, int width, wk_trunk_t *trunk,
+                           hp_error_t *err) HP_MUST_CHECK;
+void wk_trunk_take(wk_model_t *model, int rows);
+hp_status_t wk_trunk_forward(wk_run_t *run, const nn_real **cells_p) HP_MUST_CHECK;
+hp_status_t wk_trunk_backward(wk_run_t *run, const nn_real *grad_cells) HP_MUST_CHECK;
 
 /* q of the last forward; NULL where nothing reads it. */
 static inline nn_real *wk_question_vector(const wk_model_t *model) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The scheme of the initial values. `he`: linear layers N(0, 2 / in) before a ReLU (He et al. 2015)
  * and N(0, 1 / in) elsewhere, every bias zero; the LSTM's weights U(+-1 / sqrt(hidden)) and the
@@ -62,6 +63,33 @@ static hp_status_t add_lstm(builder_t *b, wk_network_t *net) {
                &net->weight_hh));
     HP_TRY(add_bias(b, "question.lstm.bias_ih_l0", 4 * net->hidden, bound, &net->bias_ih));
     return add_bias(b, "question.lstm.bias_hh_l0", 4 * net->hidden, bound, &net->bias_hh);
+}
+
+/* A row of any shape. */
+static hp_status_t add_row(builder_t *b, int *index_p, hp_param_kind_t kind, hp_init_kind_t init,
+                           double scale, int dims, const int64_t *shape, const char *fmt, int n) {
+    char name[HP_PARAM_NAME];
+    format_name(name, fmt, n);
+    return hp_params_add(b->params, name, dims, shape, kind, init, scale, false, index_p, b->err);
+}
+
+static hp_status_t add_trunk_layer(builder_t *b, wk_trunk_t *trunk, int l) {
+    const nn_conv_shape_t *s = &trunk->conv[l];
+    const int64_t weight[] = {s->filters, s->channels, s->kernel, s->kernel};
+    const double bound = 1.0 / sqrt((double)s->channels * s->kernel * s->kernel);
+    HP_TRY(add_row(b, &trunk->weight[l], HP_PARAM_WEIGHT, b->he ? HP_INIT_NORMAL : HP_INIT_UNIFORM,
+                   b->he ? sqrt(2.0) * bound : bound, 4, weight, "image.trunk.%d.conv.weight", l));
+    if (!trunk->batch_norm)
+        return add_row(b, &trunk->bias[l], HP_PARAM_WEIGHT, b->he ? HP_INIT_ZERO : HP_INIT_UNIFORM,
+                       b->he ? 0.0 : bound, 1, weight, "image.trunk.%d.conv.bias", l);
+    HP_TRY(add_row(b, &trunk->gamma[l], HP_PARAM_WEIGHT, HP_INIT_ONE, 0, 1, weight,
+                   "image.trunk.%d.bn.weight", l));
+    HP_TRY(add_row(b, &trunk->bias[l], HP_PARAM_WEIGHT, HP_INIT_ZERO, 0, 1, weight,
+                   "image.trunk.%d.bn.bias", l));
+    HP_TRY(add_row(b, &trunk->running_mean[l], HP_PARAM_BUFFER, HP_INIT_ZERO, 0, 1, weight,
+                   "image.trunk.%d.bn.running_mean", l));
+    return add_row(b, &trunk->running_var[l], HP_PARAM_BUFFER, HP_INIT_ONE, 0, 1, weight,
+                   "image.trunk.%d.bn.running_var", l);
 }
 
 static hp_status_t add_projection(builder_t *b, wk_network_t *net) {
@@ -140,6 +168,10 @@ static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shap
     if (config->model.precision == HP_BF16 && config->model.gemm == HP_GEMM_OPENBLAS)
         return hp_fail(err, HP_INPUT,
                        "model.gemm: openblas has no bf16; allowed with it: auto, onednn");
+    const bool cnn = strcmp(config->model.image.trunk, "cnn") == 0;
+    if (cnn && (config->model.precision == HP_BF16 || config->model.gemm == HP_GEMM_ONEDNN))
+        return hp_fail(err, HP_INPUT,
+                       "model.image.trunk: cnn goes with precision fp32 and gemm openblas alone");
     if (config->model.precision == HP_BF16 && !engine)
         return hp_fail(err, HP_INPUT,
                        "model.precision: bf16 needs oneDNN (libdnnl-dev), which was not there when "
@@ -242,11 +274,16 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
                              wk_network_t *net, hp_params_t *params, hp_error_t *err) {
     HP_TRY(check(config, shape, err));
     const int layers = config->model.image.layers;
+    wk_trunk_t trunk = {0};
+    if (strcmp(config->model.image.trunk, "cnn") == 0)
+        HP_TRY(wk_trunk_shape(config, shape->pixel_height, shape->pixel_width, &trunk, err));
+    const int channels = trunk.layers > 0 ? trunk.channels : shape->channels;
     *net = (wk_network_t){.words = shape->words,
                           .embedding = config->model.question.embedding,
                           .hidden = config->model.question.lstm,
-                          .channels = shape->channels,
-                          .width = layers > 0 ? config->model.image.width : shape->channels,
+                          .trunk = trunk,
+                          .channels = channels,
+                          .width = layers > 0 ? config->model.image.width : channels,
                           .answers = shape->answers,
                           .dropout = config->model.classifier.dropout};
     HP_TRY(check_sizes(net, err));
@@ -263,6 +300,7 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
     for (int i = 0; asks && i < (layers > 0 ? layers : 1); i++)
         HP_TRY(add_linear(&b, &net->question, "question.mlp", 0, i == 0 ? net->hidden : net->width,
                           net->width, layers > 0 ? activation : WK_LINEAR));
+    for (int l = 0; l < net->trunk.layers; l++) HP_TRY(add_trunk_layer(&b, &net->trunk, l));
     for (int i = 0; i < layers; i++)
         HP_TRY(add_linear(&b, &net->image, "image.embed", 0, i == 0 ? net->channels : net->width,
                           net->width, activation));

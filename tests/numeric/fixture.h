@@ -8,7 +8,10 @@
 
 enum { FIX_CHANNELS = 3, FIX_WORDS = 11, FIX_ANSWERS = 5, FIX_TOKENS = 23 };
 
-static const wk_model_shape_t fix_shape = {FIX_CHANNELS, CHECK_MAX_CELLS, FIX_WORDS, FIX_ANSWERS};
+static const wk_model_shape_t fix_shape = {.channels = FIX_CHANNELS,
+                                           .max_cells = CHECK_MAX_CELLS,
+                                           .words = FIX_WORDS,
+                                           .answers = FIX_ANSWERS};
 
 static inline hp_config_t fix_config(hp_attention_t attention, hp_aggregate_t aggregate,
                                      int layers) {
@@ -106,17 +109,21 @@ typedef struct {
     const nn_batch_t *batch;
 } fixture_t;
 
-static inline void fix_open(fixture_t *f, const hp_config_t *config) {
+static inline void fix_open_shape(fixture_t *f, const hp_config_t *config,
+                                  const wk_model_shape_t *shape) {
     *f = (fixture_t){.config = *config, .pass = {.train = true, .seed = 5}};
     const wk_model_limits_t limits = {CHECK_QUESTIONS, CHECK_QUESTIONS, FIX_TOKENS,
                                       CHECK_QUESTIONS * CHECK_MAX_CELLS};
     hp_error_t err = {.text = ""};
-    if (wk_model_create(config, &fix_shape, &limits, &f->model, &err) != HP_OK)
-        fail_msg("%s", err.text);
+    if (wk_model_create(config, shape, &limits, &f->model, &err) != HP_OK) fail_msg("%s", err.text);
     f->params = wk_model_params(f->model);
     f->total = (size_t)f->params->total;
     f->weights = check_random(f->total, 9, 0.6);
     f->grads = check_buffer(f->total);
+}
+
+static inline void fix_open(fixture_t *f, const hp_config_t *config) {
+    fix_open_shape(f, config, &fix_shape);
 }
 
 static inline void fix_close(fixture_t *f) {

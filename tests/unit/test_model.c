@@ -117,7 +117,8 @@ static void open_kind(setup_t *s, const kind_t *kind, int room) {
     c.model.aggregate.heads = 2;
     c.model.aggregate.head_width = 8;
     c.model.classifier.layers = (hp_layers_t){1, {24}};
-    const wk_model_shape_t shape = {CHANNELS, CELLS, WORDS, ANSWERS};
+    const wk_model_shape_t shape = {
+        .channels = CHANNELS, .max_cells = CELLS, .words = WORDS, .answers = ANSWERS};
     const wk_model_limits_t limits = {room * IMAGES, room * QUESTIONS, room * QUESTIONS * LENGTH,
                                       room * IMAGES * CELLS};
     hp_error_t err = {.text = ""};

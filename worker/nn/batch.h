@@ -13,6 +13,8 @@ typedef struct {
     const int *cell_offset; /* [images + 1]; cells of image i: cell_offset[i] .. cell_offset[i+1] */
     const nn_real *cells;   /* [cell_offset[images]][channels], normalised, coordinates appended */
     int channels;
+    const nn_real *pixels; /* [images][height][width][3], 0 to 1: a trunk makes the cells, `cells`
+                              is NULL; else NULL */
 
     int questions;
     const int *image;        /* [questions], non-decreasing: questions of an image are neighbours */
