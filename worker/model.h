@@ -16,6 +16,7 @@ typedef struct {
     int words;     /* vocabulary */
     int answers;   /* classes */
     int pixel_height, pixel_width; /* of an image that a trunk reads; not read for features */
+    int grid_height, grid_width;   /* how cells lie, for pictures; 0, 0: on no grid */
 } wk_model_shape_t;
 
 /* The largest batch the workspace must hold. */

@@ -37,7 +37,12 @@ static void begin(wk_trained_t *t) {
         if (hp_config_set(&t->config, set[i], &err) != HP_OK) fail_msg("%s", err.text);
     assert_int_equal(hp_store_open(path, &t->store, &err), HP_OK);
     const hp_store_info_t *info = hp_store_info(t->store);
-    t->shape = (wk_model_shape_t){info->channels, info->max_cells, info->words, info->answers};
+    t->shape = (wk_model_shape_t){.channels = info->channels,
+                                  .max_cells = info->max_cells,
+                                  .words = info->words,
+                                  .answers = info->answers,
+                                  .grid_height = info->grid_height,
+                                  .grid_width = info->grid_width};
     assert_int_equal(wk_model_table(&t->config, &t->shape, &t->params, &err), HP_OK);
     t->weights = hp_calloc((size_t)t->params.total, sizeof *t->weights);
     hp_params_initialise(&t->params, 1, 0, t->params.total, t->weights);

@@ -11,7 +11,7 @@
 
 struct wk_batch_memory {
     hp_arena_t arena;
-    float *cells;      /* [limits.cells][shape.channels] */
+    float *cells;      /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
     float *raw;        /* [shape.max_cells][info->channels]: an image before coordinates */
     int *cell_offset;  /* [limits.images + 1] */
     int *image;        /* [limits.questions] */
@@ -25,21 +25,57 @@ struct wk_batch_memory {
 
 static int extra_channels(hp_coords_t coords) { return coords == HP_COORDS_XY ? 2 : 0; }
 
-hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *info,
-                           wk_model_shape_t *shape, hp_error_t *err) {
+static bool from_pixels(const hp_config_t *config) {
+    return strcmp(config->model.image.trunk, "cnn") == 0;
+}
+
+/* Numbers of an image whose pixels are read. */
+static size_t pixels_of(const wk_model_shape_t *shape) {
+    return (size_t)shape->pixel_height * (size_t)shape->pixel_width * (size_t)shape->channels;
+}
+
+static hp_status_t pixel_shape(const hp_config_t *config, const hp_store_info_t *info,
+                               wk_model_shape_t *shape, hp_error_t *err) {
+    if (info->pixel_height < 1 || info->pixel_width < 1)
+        return hp_fail(err, HP_INPUT,
+                       "model.image.trunk: cnn reads pixels, and store '%s' has none",
+                       config->data.store);
+    int rows, columns;
+    HP_TRY(wk_model_grid(config, info->pixel_height, info->pixel_width, &rows, &columns, err));
+    *shape = (wk_model_shape_t){.channels = 3,
+                                .max_cells = rows * columns,
+                                .words = info->words,
+                                .answers = info->answers,
+                                .pixel_height = info->pixel_height,
+                                .pixel_width = info->pixel_width,
+                                .grid_height = rows,
+                                .grid_width = columns};
+    return HP_OK;
+}
+
+static hp_status_t feature_shape(const hp_config_t *config, const hp_store_info_t *info,
+                                 wk_model_shape_t *shape, hp_error_t *err) {
     if (info->feature_dtype == HP_DTYPE_NONE)
         return hp_fail(err, HP_INPUT, "store '%s' has no features", config->data.store);
     if (config->data.coords != HP_COORDS_NONE && info->grid_height * info->grid_width == 0)
         return hp_fail(err, HP_INPUT, "data.coords: the cells of store '%s' lie on no grid",
                        config->data.store);
-    if (info->answers < 1 || info->words < 1)
-        return hp_fail(err, HP_INPUT, "store '%s' has no %s", config->data.store,
-                       info->answers < 1 ? "answers" : "words");
     *shape = (wk_model_shape_t){.channels = info->channels + extra_channels(config->data.coords),
                                 .max_cells = info->max_cells,
                                 .words = info->words,
-                                .answers = info->answers};
+                                .answers = info->answers,
+                                .grid_height = info->grid_height,
+                                .grid_width = info->grid_width};
     return HP_OK;
+}
+
+hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *info,
+                           wk_model_shape_t *shape, hp_error_t *err) {
+    if (info->answers < 1 || info->words < 1)
+        return hp_fail(err, HP_INPUT, "store '%s' has no %s", config->data.store,
+                       info->answers < 1 ? "answers" : "words");
+    return from_pixels(config) ? pixel_shape(config, info, shape, err)
+                               : feature_shape(config, info, shape, err);
 }
 
 hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info, int questions,
@@ -47,10 +83,11 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
     wk_batch_plan_t p = {.info = info,
                          .norm = config->data.feature_norm,
                          .coords = config->data.coords,
-                         .blank = config->data.blank_images};
+                         .blank = config->data.blank_images,
+                         .pixels = from_pixels(config)};
     HP_TRY(wk_batch_shape(config, info, &p.shape, err));
     int64_t tokens = (int64_t)questions * (info->max_tokens > 0 ? info->max_tokens : 1);
-    int64_t cells = (int64_t)images * info->max_cells;
+    int64_t cells = (int64_t)images * p.shape.max_cells;
     if (tokens > INT_MAX || cells > INT_MAX)
         return hp_fail(err, HP_INPUT, "data.batch_size: %d is too large for this store", questions);
     p.limits = (wk_model_limits_t){
@@ -62,10 +99,12 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
 static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     const wk_model_limits_t *l = &plan->limits;
     size_t questions = (size_t)l->questions, images = (size_t)l->images;
-    m->cells =
-        hp_arena_take(&m->arena, (size_t)l->cells * (size_t)plan->shape.channels, sizeof(float));
-    m->raw = hp_arena_take(&m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels,
-                           sizeof(float));
+    size_t numbers = plan->pixels ? images * pixels_of(&plan->shape)
+                                  : (size_t)l->cells * (size_t)plan->shape.channels;
+    m->cells = hp_arena_take(&m->arena, numbers, sizeof(float));
+    if (!plan->pixels)
+        m->raw = hp_arena_take(
+            &m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels, sizeof(float));
     m->cell_offset = hp_arena_take(&m->arena, images + 1, sizeof(int));
     m->image = hp_arena_take(&m->arena, questions, sizeof(int));
     m->token_offset = hp_arena_take(&m->arena, questions + 1, sizeof(int));
@@ -162,6 +201,39 @@ static hp_status_t read_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     return HP_OK;
 }
 
+static hp_status_t read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *reader,
+                               uint32_t image, float *out, hp_error_t *err) {
+    const size_t n = pixels_of(&plan->shape);
+    if (plan->blank) {
+        memset(out, 0, n * sizeof *out);
+        return HP_OK;
+    }
+    const void *data;
+    size_t bytes;
+    HP_TRY(hp_store_read_image(reader, image, HP_RECORD_PIXELS, &data, &bytes, err));
+    if (bytes != n)
+        return hp_fail(err, HP_CORRUPT, "image %lu has %zu bytes of pixels, not %zu",
+                       (unsigned long)image, bytes, n);
+    const unsigned char *from = data;
+    for (size_t i = 0; i < n; i++) out[i] = (float)from[i] * (1.0f / 255);
+    return HP_OK;
+}
+
+/* Image number i of the batch. */
+static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                             hp_store_reader_t *reader, uint32_t image, int i, hp_error_t *err) {
+    int begin = m->cell_offset[i], cells = plan->shape.max_cells;
+    if (plan->pixels)
+        HP_TRY(
+            read_pixels(plan, reader, image, m->cells + (size_t)i * pixels_of(&plan->shape), err));
+    else
+        HP_TRY(read_image(m, plan, reader, image,
+                          m->cells + (size_t)begin * (size_t)plan->shape.channels, &cells, err));
+    m->cell_offset[i + 1] = begin + cells;
+    m->ordinal[i] = image;
+    return HP_OK;
+}
+
 static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
                                  hp_store_reader_t *reader, const wk_example_t *example, int k,
                                  hp_question_t *q, hp_error_t *err) {
@@ -196,11 +268,7 @@ hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
         if (k == 0 || example[k].opens) {
             if (images >= plan->limits.images)
                 return hp_fail(err, HP_INTERNAL, "a batch has more than %d images", images);
-            int begin = m->cell_offset[images], cells = 0;
-            float *out = m->cells + (size_t)begin * (size_t)plan->shape.channels;
-            HP_TRY(read_image(m, plan, reader, q.image, out, &cells, err));
-            m->cell_offset[images + 1] = begin + cells;
-            m->ordinal[images++] = q.image;
+            HP_TRY(add_image(m, plan, reader, q.image, images++, err));
         }
         m->image[k] = images - 1;
         labelled += q.label >= 0;
@@ -208,7 +276,8 @@ hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     *batch = (wk_batch_t){
         .nn = {.images = images,
                .cell_offset = m->cell_offset,
-               .cells = m->cells,
+               .cells = plan->pixels ? NULL : m->cells,
+               .pixels = plan->pixels ? m->cells : NULL,
                .channels = plan->shape.channels,
                .questions = n,
                .image = m->image,

@@ -12,7 +12,10 @@
  * (last column's centre), y from -1 (first row) to 1; 0 where there is one column or row.
  *
  * `blank_images` makes every channel zero, coordinates included: all cells are alike, so that
- * neither the image nor a choice among its cells can tell anything. */
+ * neither the image nor a choice among its cells can tell anything.
+ *
+ * For a trunk the batch holds pixels, 0 to 1, instead: there is nothing to normalise, and the trunk
+ * appends the coordinates. Blank images are black. */
 #ifndef WK_BATCH_H
 #define WK_BATCH_H
 
@@ -26,6 +29,7 @@ typedef struct {
     hp_feature_norm_t norm;
     hp_coords_t coords;
     bool blank;
+    bool pixels; /* for a trunk, instead of features */
     wk_model_shape_t shape;
     wk_model_limits_t limits;
 } wk_batch_plan_t;
