@@ -62,7 +62,10 @@ typedef struct {
 static const double questions_per_image = 3.6;
 
 static wk_model_shape_t shape_of(bool small) {
-    return small ? (wk_model_shape_t){32, 100, 50, 10} : (wk_model_shape_t){2048, 100, 15000, 1000};
+    return (wk_model_shape_t){.channels = small ? 32 : 2048,
+                              .max_cells = 100,
+                              .words = small ? 50 : 15000,
+                              .answers = small ? 10 : 1000};
 }
 
 static int ascending(const void *a, const void *b) {

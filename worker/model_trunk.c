@@ -79,7 +79,7 @@ void wk_trunk_take(wk_model_t *model, int rows) {
         const nn_conv_shape_t *s = &trunk->conv[l];
         const size_t n = images * numbers_out(s);
         if (n > largest) largest = n;
-        nn_conv_take(&work->conv[l], arena, s, true);
+        nn_conv_take(&work->conv[l], arena, s, model->limits.images, true);
         work->out[l] = hp_arena_take(arena, n, sizeof(nn_real));
         if (!trunk->batch_norm) continue;
         nn_batchnorm_take(&work->norm[l], arena, s->filters);

@@ -17,7 +17,7 @@ static void open_setup(setup_t *t, const nn_conv_shape_t *shape) {
     hp_error_t err;
     for (int pass = 0; pass < 2; pass++) {
         if (pass == 1) assert_int_equal(hp_arena_commit(&t->arena, "conv", &err), HP_OK);
-        nn_conv_take(&t->conv, &t->arena, shape, true);
+        nn_conv_take(&t->conv, &t->arena, shape, IMAGES, true);
     }
     check_spoil(&t->arena);
     t->n_in = (size_t)(IMAGES * shape->height * shape->width * shape->channels);

@@ -308,7 +308,8 @@ static void test_refused(void **state) {
     (void)state;
     hp_config_t c;
     hp_config_default(&c);
-    const wk_model_shape_t shape = {CHANNELS, CELLS, WORDS, ANSWERS};
+    const wk_model_shape_t shape = {
+        .channels = CHANNELS, .max_cells = CELLS, .words = WORDS, .answers = ANSWERS};
     hp_params_t params = {0};
     hp_error_t err = {.text = ""};
     c.model.precision = HP_BF16;

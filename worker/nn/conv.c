@@ -13,12 +13,14 @@ static int patch(const nn_conv_shape_t *shape) {
     return shape->kernel * shape->kernel * shape->channels;
 }
 
-void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, bool train) {
-    int tile = COLUMN_NUMBERS / patch(shape);
+void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, int images,
+                  bool train) {
     *conv = (nn_conv_t){.shape = *shape,
                         .out_height = nn_conv_out_height(shape),
-                        .out_width = nn_conv_out_width(shape),
-                        .tile = tile < 16 ? 16 : tile};
+                        .out_width = nn_conv_out_width(shape)};
+    const int64_t all = (int64_t)images * conv->out_height * conv->out_width;
+    const int tile = COLUMN_NUMBERS / patch(shape) > 16 ? COLUMN_NUMBERS / patch(shape) : 16;
+    conv->tile = all < tile ? (int)all : tile;
     size_t numbers = (size_t)patch(shape) * sizeof(nn_real);
     conv->column = hp_arena_take(arena, (size_t)conv->tile, numbers);
     conv->weight = hp_arena_take(arena, (size_t)shape->filters, numbers);

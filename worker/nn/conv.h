@@ -38,7 +38,9 @@ static inline int nn_conv_out_width(const nn_conv_shape_t *shape) {
     return nn_conv_extent(shape->width, shape->kernel, shape->stride, shape->padding);
 }
 
-void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, bool train);
+/* Take the workspace for up to so many images; `train`: with what backward needs. */
+void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, int images,
+                  bool train);
 
 /* in: [images][height][width][channels]; out: [images][out_height][out_width][filters];
  * bias: [filters], or NULL (batch normalisation follows). With `relu`, the larger of that and 0.
