@@ -1,5 +1,5 @@
 #!/bin/bash
-# The Python reader in docs/store.md reads what `hanps data info` says.
+# The Python reader in docs/store.md reads what `hanps data info` says; an image that is missing is found.
 set -eu
 /usr/bin/python3 -c 'import lmdb, numpy, google.protobuf' 2>/dev/null ||
     { echo "needs python3-lmdb, python3-numpy, python3-protobuf"; exit 77; }
@@ -36,3 +36,17 @@ for n in (0, 37, 219):
 print("read", m.questions, "questions")
 END
 PYTHONPATH="$work" /usr/bin/python3 "$work/reader.py" "$work"
+
+# A store made elsewhere that lacks an image's features: verify names it.
+cp -r "$work/store" "$work/lacks"
+/usr/bin/python3 - "$work/lacks/data.mdb" <<'PYTHON'
+import lmdb, struct, sys
+env = lmdb.open(sys.argv[1], subdir=False, max_dbs=16, lock=False, map_size=1 << 26)
+features = env.open_db(b"features", create=False)
+with env.begin(write=True) as txn:
+    assert txn.delete(struct.pack(">I", 3), db=features)
+env.close()
+PYTHON
+code=0
+"$HANPS" data verify "$work/lacks" > "$work/log" 2>&1 || code=$?
+[ $code = 2 ] && grep -q "^features of image 3 is missing$" "$work/log" || { cat "$work/log"; exit 1; }
