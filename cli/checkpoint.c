@@ -232,7 +232,7 @@ static hp_status_t open_operand(const char *operand, hp_checkpoint_t **c, hp_err
     const char *colon = strrchr(operand, ':'), *which = "last";
     if (strlen(operand) >= sizeof run)
         return hp_fail(err, HP_INPUT, "'%.100s...' is too long", operand);
-    strcpy(run, operand);
+    memcpy(run, operand, strlen(operand) + 1);
     if (colon != NULL && strchr(colon, '/') == NULL) {
         run[colon - operand] = '\0';
         which = colon + 1;

@@ -25,8 +25,10 @@ hp_status_t hp_pool_take(hp_pool_t *pool, void **object_p, hp_error_t *err) {
         void *slab = NULL; /* its first cell holds the link */
         HP_TRY(hp_allocate(&slab, pool->per_slab + 1, pool->object, "a pool", err));
         push(&pool->slabs, slab);
-        for (size_t i = pool->per_slab; i > 0; i--)
+        size_t i = pool->per_slab; /* at least 1 */
+        do {
             push(&pool->free, (unsigned char *)slab + i * pool->object);
+        } while (--i > 0);
     }
     *object_p = pool->free;
     pool->free = next_of(pool->free);

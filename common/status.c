@@ -13,7 +13,7 @@ static const struct {
 #undef HP_STATUS_ROW
 };
 
-hp_status_t hp_fail(hp_error_t *err, hp_status_t status, const char *fmt, ...) {
+hp_status_t(hp_fail)(hp_error_t *err, hp_status_t status, const char *fmt, ...) {
     if (err != NULL) {
         va_list args;
         va_start(args, fmt);

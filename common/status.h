@@ -50,6 +50,10 @@ typedef struct {
 /* Record a failure and return its status. `err` may be NULL. */
 hp_status_t hp_fail(hp_error_t *err, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
 
+#ifdef __clang_analyzer__ /* it cannot know that what goes in comes out */
+#define hp_fail(err, status, ...) ((void)(hp_fail)(err, status, __VA_ARGS__), (status))
+#endif
+
 /* The same, with strerror(errno) appended. */
 hp_status_t hp_fail_errno(hp_error_t *err, hp_status_t status, const char *fmt, ...)
     HP_PRINTF(3, 4);

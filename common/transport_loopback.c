@@ -140,7 +140,7 @@ static hp_status_t reserve_event(loopback_t *l, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, (size_t)capacity, sizeof(event_t), "events", err));
     event_t *event = p;
-    for (int i = 0; i < l->events; i++)
+    for (int i = 0; l->event_capacity > 0 && i < l->events; i++)
         event[i] = l->event[(l->event_first + i) % l->event_capacity];
     hp_free(l->event);
     l->event = event;
