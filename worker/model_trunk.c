@@ -54,7 +54,7 @@ hp_status_t wk_trunk_shape(const hp_config_t *config, int height, int width, wk_
 
 hp_status_t wk_model_grid(const hp_config_t *config, int height, int width, int *rows_p,
                           int *columns_p, hp_error_t *err) {
-    wk_trunk_t trunk;
+    wk_trunk_t trunk = {0};
     HP_TRY(wk_trunk_shape(config, height, width, &trunk, err));
     *rows_p = trunk.rows;
     *columns_p = trunk.columns;

@@ -328,7 +328,7 @@ static void randomise(const hp_key_t *key, hp_config_t *c, hp_random_t *random) 
         memset(layers, 0, sizeof *layers);
         layers->count = (int)hp_random_below(random, HP_CONFIG_LAYERS + 1);
         for (int i = 0; i < layers->count; i++)
-            layers->size[i] = 1 + (int)hp_random_below(random, 65536);
+            layers->size[i] = 1 + (int)hp_random_below(random, (uint64_t)key->max);
         break;
     }
     case HP_KEY_CHOICE:
