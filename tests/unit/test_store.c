@@ -19,6 +19,11 @@
 
 #include <cmocka.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "proto/store.pb-c.h"
+
 enum { IMAGES = 7, QUESTIONS = 40, CELLS = 6, CHANNELS = 5, SIDE = 4 };
 
 static char folder[256];
@@ -371,6 +376,35 @@ static void test_manifest_bits(void **state) {
     close(fd);
 }
 
+/* The manifest, whole by its hash, speaks of features with one channel more than the records have.
+ */
+static void another_shape(const char *path) {
+    char name[600];
+    uint8_t data[4096], inner[4096], outer[4200];
+    XXH128_canonical_t digest;
+    snprintf(name, sizeof name, "%s/manifest.pb", path);
+    int fd = open(name, O_RDWR);
+    ssize_t n = read(fd, data, sizeof data);
+    assert_in_range(n, 1, sizeof data - 1);
+    Hanps__StoreFile *file = hanps__store_file__unpack(NULL, (size_t)n, data);
+    assert_non_null(file);
+    Hanps__StoreManifest *m =
+        hanps__store_manifest__unpack(NULL, file->manifest.len, file->manifest.data);
+    assert_non_null(m);
+    m->channels++;
+    Hanps__StoreFile out = HANPS__STORE_FILE__INIT;
+    out.version = file->version;
+    out.manifest = (ProtobufCBinaryData){hanps__store_manifest__pack(m, inner), inner};
+    XXH128_canonicalFromHash(&digest, XXH3_128bits(inner, out.manifest.len));
+    out.digest = (ProtobufCBinaryData){sizeof digest, digest.digest};
+    size_t bytes = hanps__store_file__pack(&out, outer);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_true(pwrite(fd, outer, bytes, 0) == (ssize_t)bytes);
+    close(fd);
+    hanps__store_manifest__free_unpacked(m, NULL);
+    hanps__store_file__free_unpacked(file, NULL);
+}
+
 typedef struct {
     int lines;
     char all[8192];
@@ -391,6 +425,28 @@ static hp_status_t verify(const char *path, findings_t *f) {
     hp_status_t status = hp_store_verify(path, &hooks, &result, &err);
     assert_true((status == HP_OK) == (f->lines == 0 && err.text[0] == '\0'));
     return status;
+}
+
+static void test_another_shape(void **state) {
+    (void)state;
+    char path[512];
+    hp_store_t *store = NULL;
+    hp_store_reader_t *reader = NULL;
+    hp_error_t err;
+    float out[CELLS * (CHANNELS + 1)];
+    int cells = 0;
+    path_of(path, "shape");
+    make_store(path);
+    another_shape(path);
+    assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
+    assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
+    assert_int_equal(hp_store_read_features(reader, 2, out, CELLS, &cells, &err), HP_CORRUPT);
+    assert_non_null(strstr(err.text, "features of image 2 have 60 bytes, not 6 cells of 12"));
+    hp_store_reader_close(reader);
+    hp_store_close(store);
+    findings_t f;
+    assert_int_equal(verify(path, &f), HP_CORRUPT);
+    assert_non_null(strstr(f.all, "features of image 2 has 60 bytes: not the manifest's shape"));
 }
 
 /* Where the bytes are in the file, or -1. */
@@ -545,7 +601,7 @@ int main(void) {
         cmocka_unit_test(test_misuse),      cmocka_unit_test(test_ragged),
         cmocka_unit_test(test_truncated),   cmocka_unit_test(test_manifest_bits),
         cmocka_unit_test(test_verify_bits), cmocka_unit_test(test_no_store),
-        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_convert),     cmocka_unit_test(test_another_shape),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
