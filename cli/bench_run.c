@@ -30,16 +30,19 @@ static void fill_features(uint16_t *features, size_t n, uint32_t image) {
     }
 }
 
+#define NAME_BYTES 16
+
 static hp_status_t write_names(hp_store_writer_t *writer, const wk_model_shape_t *shape,
                                hp_error_t *err) {
     int most = shape->words > shape->answers ? shape->words : shape->answers;
     void *pointers = NULL, *text = NULL;
     HP_TRY(hp_allocate(&pointers, (size_t)most, sizeof(char *), "names", err));
-    hp_status_t status = hp_allocate(&text, (size_t)most, 12, "names", err);
+    hp_status_t status = hp_allocate(&text, (size_t)most, NAME_BYTES, "names", err);
     const char **name = pointers;
     for (int i = 0; i < most && status == HP_OK; i++) {
-        name[i] = (char *)text + 12 * (size_t)i;
-        snprintf((char *)text + 12 * (size_t)i, 12, "n%d", i);
+        char *at = (char *)text + NAME_BYTES * (size_t)i;
+        name[i] = at;
+        snprintf(at, NAME_BYTES, "n%d", i);
     }
     if (status == HP_OK) status = hp_store_write_words(writer, shape->words, name, err);
     if (status == HP_OK) status = hp_store_write_answers(writer, shape->answers, name, err);

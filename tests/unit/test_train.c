@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,7 +36,8 @@ struct wk_client {
     uint64_t taken_back; /* this unit is not wanted any more when it begins; NONE: none */
     uint64_t poisoned;   /* weights turn into NaN at this unit */
     int64_t step;
-    bool begun, stopped, sparse_given;
+    bool begun, sparse_given;
+    atomic_bool stopped;
     int needed[PARAMS], finals[PARAMS];
     int committed, aborted, closed;
     int64_t examples;

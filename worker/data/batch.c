@@ -242,7 +242,7 @@ static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *pl
     if (q->tokens > plan->limits.tokens - begin)
         return hp_fail(err, HP_CORRUPT, "question %lld has %d words; the store's longest has %d",
                        (long long)q->question_id, q->tokens, plan->info->max_tokens);
-    memcpy(m->token + begin, q->token, (size_t)q->tokens * sizeof *q->token);
+    if (q->tokens > 0) memcpy(m->token + begin, q->token, (size_t)q->tokens * sizeof *q->token);
     int tokens = q->tokens;
     if (tokens == 0) { /* a question without a word is one unknown word */
         if (begin >= plan->limits.tokens)
