@@ -31,12 +31,16 @@ got=$(ranks "9 0 3 1" 5 "$program" "$work/run" async 2 60)
 
 # Stopped for two seconds: suspended, then it goes on.
 fresh
+stopped() { # the process of the run that sleeps by SIGSTOP
+    for p in /proc/[0-9]*; do
+        tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -q "$program $work/run sync 2" || continue
+        grep -q '^State:.T' "$p/status" 2>/dev/null && echo "${p#/proc/}" && return
+    done
+}
 (
     for _ in $(seq 100); do
         sleep 0.1
-        pid=$(pgrep -f "$program $work/run sync 2" | while read -r p; do
-            [ "$(ps -o stat= -p "$p" | cut -c1)" = T ] && echo "$p"
-        done | head -1) || true
+        pid=$(stopped)
         [ -n "$pid" ] && break
     done
     sleep 2
