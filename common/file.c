@@ -100,3 +100,19 @@ hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p,
     *bytes_p = (size_t)st.st_size;
     return HP_OK;
 }
+
+hp_status_t hp_make_folders(const char *path, hp_error_t *err) {
+    char part[4096];
+    if (strlen(path) >= sizeof part)
+        return hp_fail(err, HP_INPUT, "path is too long: '%.200s...'", path);
+    memcpy(part, path, strlen(path) + 1);
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
+        *slash = '/';
+    }
+    if (mkdir(part, 0777) != 0 && errno != EEXIST)
+        return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
+    return HP_OK;
+}

@@ -21,6 +21,10 @@ hp_status_t hp_sync_folder(const char *path, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t hp_write_file(const char *path, const void *data, size_t bytes,
                           hp_error_t *err) HP_MUST_CHECK;
 
+/* mkdir -p: parents too, so that `--run runs/a` and `--out data/a` need no preparation. A folder
+ * that is there is no error; one that cannot be made is HP_INPUT. */
+hp_status_t hp_make_folders(const char *path, hp_error_t *err) HP_MUST_CHECK;
+
 /* Read a whole file of at most `limit` bytes; release *data_p with hp_free. A file that is not
  * there is HP_INPUT. */
 hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,

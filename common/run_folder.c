@@ -37,23 +37,6 @@ static bool is_empty(const char *path) {
     return empty;
 }
 
-/* mkdir -p: parents too, so that `--run runs/a` needs no preparation. */
-static hp_status_t make_folders(const char *path, hp_error_t *err) {
-    char part[HP_RUN_PATH];
-    if (strlen(path) >= sizeof part)
-        return hp_fail(err, HP_INPUT, "path of the run is too long: '%.200s...'", path);
-    memcpy(part, path, strlen(path) + 1);
-    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
-        *slash = '/';
-    }
-    if (mkdir(part, 0777) != 0 && errno != EEXIST)
-        return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
-    return HP_OK;
-}
-
 /* Open file description locks belong to the open file: they end with the process, work on NFS, and
  * are not lost when another part of the program closes the same file. */
 static hp_status_t take_lock(const char *run, bool make, hp_run_lock_t **lock_p, hp_error_t *err) {
@@ -103,12 +86,12 @@ hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *e
         return hp_fail(err, HP_INPUT,
                        "run folder '%s' exists: continue it with --resume, or take another name",
                        run);
-    HP_TRY(make_folders(run, err));
+    HP_TRY(hp_make_folders(run, err));
     HP_TRY(take_lock(run, true, lock_p, err));
     for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
         char path[HP_RUN_PATH];
         hp_status_t status = hp_run_path(run, sub[i], path, err);
-        if (status == HP_OK) status = make_folders(path, err);
+        if (status == HP_OK) status = hp_make_folders(path, err);
         if (status != HP_OK) {
             hp_run_discard(run, *lock_p);
             *lock_p = NULL;

@@ -1,5 +1,6 @@
 #include "common/store_write.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 #include "common/store_format.h"
 #include "common/store_writer.h"
@@ -120,8 +121,7 @@ static hp_status_t claim(hp_store_writer_t *w, bool *kept_p, hp_error_t *err) {
     struct stat st;
     if (lstat(w->path, &st) == 0)
         return hp_fail(err, HP_INPUT, "%s exists already; a store is never changed", w->path);
-    if (mkdir(w->partial, 0777) != 0 && errno != EEXIST)
-        return hp_fail_errno(err, HP_INPUT, "cannot make %s", w->partial);
+    HP_TRY(hp_make_folders(w->partial, err));
     snprintf(name, sizeof name, "%s/%s", w->partial, HP_STORE_IDENTITY);
     w->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (w->lock < 0) return hp_fail_errno(err, HP_INPUT, "cannot write %s", name);

@@ -11,6 +11,8 @@ fail() {
 "$HANPS" data synth sort-of-clevr --out "$work/b" --images 12 --valid 5 --test 3 || fail "synth"
 "$HANPS" data synth sort-of-clevr --out "$work/c" --images 12 --valid 0 --test 0 --features none --seed 2 ||
     fail "synth without features"
+"$HANPS" data synth sort-of-clevr --out "$work/new/folder/d" --images 2 --valid 0 --test 0 &&
+    [ -f "$work/new/folder/d/manifest.pb" ] || fail "folders above the store are made"
 cmp -s "$work/a/data.mdb" "$work/b/data.mdb" && fail "different sets, same bytes"
 
 bad() { # what the message must contain, then the arguments

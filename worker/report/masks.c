@@ -1,5 +1,6 @@
 #include "worker/report/masks.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 #include "common/run_folder.h"
 #include "worker/evaluate.h"
@@ -11,7 +12,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* A question of the page. */
 typedef struct {
@@ -442,11 +442,8 @@ static hp_status_t run(job_t *job, wk_masks_outcome_t *outcome, hp_error_t *err)
     qsort(job->shown, (size_t)job->shown_count, sizeof *job->shown, by_question);
     HP_TRY(answer_all(job, &evaluation, err));
     HP_TRY(wk_score_split(o->trained->store, &job->scored, job->answer, NULL, NULL, &tally, err));
-    if (mkdir(o->out, 0777) != 0 && errno != EEXIST) {
-        wk_tally_release(&tally);
-        return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", o->out);
-    }
-    hp_status_t status = summarise(job, &tally, &evaluation, outcome, err);
+    hp_status_t status = hp_make_folders(o->out, err);
+    if (status == HP_OK) status = summarise(job, &tally, &evaluation, outcome, err);
     wk_tally_release(&tally);
     return status;
 }
