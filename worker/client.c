@@ -292,7 +292,7 @@ hp_status_t wk_client_begin(wk_client_t *c, const wk_unit_t *unit, const float *
         st = hp_fail(err, HP_INTERNAL, "unit %" PRIu64 " is begun out of turn", unit->unit);
     else if (held->voided)
         st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", unit->unit);
-    if (st == HP_OK) {
+    if (st == HP_OK && held != NULL) {
         c->active = true;
         c->voided = c->committed = false;
         c->unit = unit->unit;

@@ -1,4 +1,5 @@
 # clang-tidy finds nothing; .clang-tidy lists the checks.
+# timeout: 1800
 set -u
 flags=$(mktemp -d)
 trap 'rm -rf "$flags"' EXIT
