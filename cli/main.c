@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
         if (strcmp(argv[1], c->name) == 0) {
             hp_error_t err = {0};
             hp_status_t status = c->run(argc - 1, argv + 1, &err);
-            if (status != HP_OK && err.text[0] != '\0')
+            if (status != HP_OK && err.text[0] != '\0' && !err.told)
                 fprintf(stderr, "hanps %s: %s\n", c->name, err.text);
             leave_exit_status(hp_status_exit_code(status));
             return hp_status_exit_code(status);

@@ -210,7 +210,8 @@ static hp_status_t run_both(rank_t *rank, hp_transport_t *endpoint[2], ps_outcom
     hp_status_t status = serve(rank, endpoint[0], outcome, err);
     pthread_join(thread, NULL);
     /* The worker's failure is the cause where both ended badly after it. */
-    if (worker.status != HP_OK && (status == HP_OK || worker.status == HP_NONFINITE)) {
+    bool own = worker.status != HP_OK && !worker.err.told;
+    if (own && (status == HP_OK || worker.status == HP_NONFINITE)) {
         status = worker.status;
         *err = worker.err;
     }
@@ -259,6 +260,12 @@ static hp_status_t run(rank_t *rank, int argc, char **argv, cli_train_args_t *ar
     return rank->transport == NULL ? one_process(rank, args, err) : one_rank(rank, args, err);
 }
 
+/* Before the rank leaves: mpirun may end the others as soon as one that failed has. */
+static void say_why(hp_error_t *err) {
+    if (err->text[0] != '\0' && !err->told) fprintf(stderr, "hanps train: %s\n", err->text);
+    err->told = true;
+}
+
 hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     rank_t rank = {.transport = NULL};
     cli_train_args_t args = {0};
@@ -275,6 +282,7 @@ hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     if (status == HP_OK) status = hp_log_open(who, HP_LOG_INFO, &rank.log, err);
     if (status == HP_OK) status = run(&rank, argc, argv, &args, err);
     cli_start_release(&rank.start);
+    if (status != HP_OK) say_why(err);
     if (rank.transport != NULL) hp_transport_close(rank.transport, rank.clean);
     cli_signals_close(signals);
     hp_log_close(rank.log);

@@ -18,7 +18,7 @@
     X(HELLO, 0, 0,                                                                                 \
       "w>s s>0: I am here; value: digest of table, plan, setting; count: units ahead")             \
     X(WELCOME, 0, 0, "s>w: the answer; count: units of a step, step: where the run stands")        \
-    X(REFUSED, 1, 1024, "s>w s>0: the answer when the digests differ; payload: why")               \
+    X(REFUSED, 1, 1024, "s>w: the digests differ, or the worker was given up; payload: why")       \
     X(UNIT, 0, 0, "0>w: compute `unit`, of `step`")                                                \
     X(REVOKE, 0, 0,                                                                                \
       "0>w: units from `unit` on that are not committed are void; LAST: the run ends")             \
@@ -41,7 +41,7 @@
     X(HEARTBEAT, 0, 0, "w>0: I live")                                                              \
     X(LOST, 0, 0, "0>s: worker `count` is given up")                                               \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
-    X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why")                       \
+    X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why, which 0 says")         \
     X(GOODBYE, 0, 0, "w>s: nothing more will come")                                                \
     X(FAREWELL, 0, 0, "s>w s>0: nor from me; FAILED: some rank is lost")
 

@@ -18,6 +18,7 @@ hp_status_t(hp_fail)(hp_error_t *err, hp_status_t status, const char *fmt, ...) 
         va_list args;
         va_start(args, fmt);
         err->status = status;
+        err->told = false;
         vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
     }
@@ -30,6 +31,7 @@ hp_status_t hp_fail_errno(hp_error_t *err, hp_status_t status, const char *fmt, 
         va_list args;
         va_start(args, fmt);
         err->status = status;
+        err->told = false;
         vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
         size_t n = strlen(err->text);

@@ -8,6 +8,7 @@
 #define HP_STATUS_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 /* name, exit status, text. Exit status 1: a comparison found a difference. 2: the user's input is
  * wrong. 3: a failure while running. 130: interrupted. */
@@ -35,6 +36,7 @@ typedef enum {
 typedef struct {
     hp_status_t status;
     char text[1024]; /* one line, no newline at its end */
+    bool told;       /* to the user, by another rank or already: main need not */
 } hp_error_t;
 
 #define HP_MUST_CHECK   __attribute__((warn_unused_result))
@@ -47,7 +49,7 @@ typedef struct {
         if (hp_try_status_ != HP_OK) return hp_try_status_;                                        \
     } while (0)
 
-/* Record a failure and return its status. `err` may be NULL. */
+/* Record a failure, as one that nobody has told yet, and return its status. `err` may be NULL. */
 hp_status_t hp_fail(hp_error_t *err, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
 
 #ifdef __clang_analyzer__ /* it cannot know that what goes in comes out */

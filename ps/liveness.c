@@ -45,7 +45,7 @@ static void lose(ps_server_t *s, int worker, double silent) {
 /* A lost worker that speaks after all is told to leave. */
 void ps_liveness_refuse(ps_server_t *s, int worker, const hp_message_t *m) {
     static const char why[] = "this worker was silent for too long and was given up";
-    hp_message_t answer = {.kind = HP_MSG_END, .count = HP_PEER};
+    hp_message_t answer = {.kind = HP_MSG_REFUSED};
     if (m->kind == HP_MSG_HEARTBEAT && s->lead != NULL)
         ps_send(s, ps_worker_rank(s, worker), &answer, why, sizeof why - 1);
     answer = (hp_message_t){.kind = HP_MSG_FAREWELL, .flags = HP_MSG_FAILED};

@@ -23,7 +23,10 @@ void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) {
     s->why.status = s->verdict = status;
     vsnprintf(s->why.text, sizeof s->why.text, fmt, args);
     va_end(args);
-    if (s->lead != NULL) return; /* ps_lead_progress tells everybody */
+    if (s->lead != NULL) { /* ps_lead_progress tells everybody */
+        hp_log(s->options->log, HP_LOG_ERROR, "the run ends: %s", s->why.text);
+        return;
+    }
     const hp_message_t m = {.kind = HP_MSG_FAIL, .count = (uint32_t)status};
     ps_send(s, 0, &m, s->why.text, strnlen(s->why.text, 1024));
 }
@@ -99,9 +102,12 @@ static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const
 
 static void ended(ps_server_t *s, const hp_message_t *m, const void *payload) {
     s->over = true;
-    if (m->count == HP_OK || s->verdict != HP_OK) return;
-    s->verdict = m->count < HP_STATUS_COUNT ? m->count : HP_PEER;
-    hp_fail(&s->why, s->verdict, "%.*s", (int)m->length, (const char *)payload);
+    if (m->count == HP_OK) return;
+    if (s->verdict == HP_OK) {
+        s->verdict = m->count < HP_STATUS_COUNT ? m->count : HP_PEER;
+        hp_fail(&s->why, s->verdict, "%.*s", (int)m->length, (const char *)payload);
+    }
+    s->why.told = true;
 }
 
 /* May a rank of this kind send this to this server? */
@@ -141,7 +147,10 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
 
 static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
     ps_server_t *s = context;
-    if (!s->serving) return; /* it could not begin, and says so to everybody */
+    if (!s->serving) { /* it could not begin, and says so to everybody */
+        s->why.told = s->why.told || (from == 0 && m->kind == HP_MSG_END);
+        return;
+    }
     int worker = from - s->servers;
     if (worker >= 0 && worker < s->workers && s->worker[worker].lost) {
         ps_liveness_refuse(s, worker, m);
@@ -429,13 +438,14 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     s->logged = s->began;
     hp_pool_init(&s->sends, 64, 64);
     *outcome = (ps_outcome_t){0};
-    hp_error_t why = {HP_OK, ""};
+    hp_error_t why = {.status = HP_OK};
     hp_status_t st = hp_mailbox_open(s->transport, 0, hp_transport_size(s->transport), 1, mail,
                                      bad_mail, s, &s->mailbox, &why);
     if (st == HP_OK) st = check(options, &why);
     if (st == HP_OK) st = create(s, &why);
     if (st != HP_OK) {
         if (s->mailbox != NULL) tell_failure(s, &why);
+        why.told = s->why.told;
         if (err != NULL) *err = why;
         destroy(s, true);
         hp_free(s);

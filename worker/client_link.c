@@ -291,7 +291,9 @@ static void refused(wk_client_t *c, int from, const hp_message_t *m, const void 
     hp_status_t st = m->kind == HP_MSG_END && m->count > HP_OK && m->count < HP_STATUS_COUNT
                          ? (hp_status_t)m->count
                          : HP_PEER;
+    bool first = c->failed == HP_OK;
     wk_client_fail(c, st, "server %d: %.*s", from, (int)m->length, (const char *)payload);
+    if (first) c->why.told = m->kind == HP_MSG_END;
 }
 
 static void mail(void *context, int from, const hp_message_t *m, const void *payload) {

@@ -154,6 +154,8 @@ static void test_run(void **state) {
                 assert_int_equal(f.outcome.step, 4);
             } else if (f.err.text[0] == '\0') {
                 fail_msg("%s %d: no word on why it failed", fault_name[kinds[k]], n);
+            } else if (f.spoken != 1) {
+                fail_msg("%s %d: %d ranks say why it failed", fault_name[kinds[k]], n, f.spoken);
             }
             hp_status_t opened = hp_checkpoint_open(f.run, "last", &c, NULL, &err);
             if (opened == HP_OK) {

@@ -38,6 +38,15 @@ for log in "$work"/async/log/worker-*.jsonl; do # a step is a retired unit
 done
 awk '/^ +[0-9]/ { n += $3 } END { exit n != 50 }' "$work/out" || fail "async: units do not add up: $(cat "$work/out")"
 
+# The last checkpoint cannot be written, a file is in its way: one rank says so, all end.
+: >"$work/moved/checkpoints/step-00000030.tmp"
+train 5 moved --servers 3 --resume --set run.steps=30
+code=$?
+[ $code = 3 ] || fail "no last checkpoint: exit status $code: $(cat "$work/out")"
+[ "$(grep -c '^hanps' "$work/out")" = 1 ] || fail "no last checkpoint: not one line: $(cat "$work/out")"
+grep -q '^hanps train: .*step-00000030.tmp' "$work/out" || fail "no last checkpoint: $(cat "$work/out")"
+grep -q '"state":"failed"' "$work/moved/status" || fail "no last checkpoint: $(cat "$work/moved/status")"
+
 # Wrong input: every rank ends, hanps says one line, nothing hangs.
 refused() { # what the line says, ranks, then arguments
     want=$1

@@ -214,6 +214,7 @@ hp_status_t fake_loopback(fake_t *f) {
     rank_t rank[MOST];
     hp_status_t st = HP_OK;
     make_folders(f);
+    f->spoken = 0;
     if (n > MOST || hp_transport_loopback(n, endpoint, &f->err) != HP_OK) abort();
     for (int i = 0; i < n; i++) {
         rank[i] = (rank_t){.fake = f, .transport = endpoint[i]};
@@ -221,6 +222,7 @@ hp_status_t fake_loopback(fake_t *f) {
     }
     for (int i = 0; i < n; i++) {
         pthread_join(rank[i].thread, NULL);
+        if (rank[i].status != HP_OK && !rank[i].err.told) f->spoken++;
         if (st == HP_OK && rank[i].status != HP_OK) {
             st = rank[i].status;
             f->err = rank[i].err;

@@ -32,6 +32,7 @@ typedef struct {
     atomic_llong committed;
     ps_outcome_t outcome; /* server 0's */
     hp_error_t err;       /* of the rank that failed first */
+    int spoken;           /* ranks that failed and were not told of it: each says a line */
     atomic_int pending;   /* messages that no rank waited for */
 } fake_t;
 

@@ -23,6 +23,7 @@ static void test_status(void **state) {
     assert_int_equal(hp_fail(&err, HP_INPUT, "key %d", 7), HP_INPUT);
     assert_int_equal(hp_fail_prefix(&err, "file %s", "a"), HP_INPUT);
     assert_string_equal(err.text, "file a: key 7");
+    assert_false(err.told);
     assert_int_equal(hp_fail(NULL, HP_IO, "x"), HP_IO);
 }
 

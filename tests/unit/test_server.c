@@ -224,6 +224,7 @@ static void test_worker_leaves(void **state) {
     f.quit_after = 2;
     assert_int_equal(fake_loopback(&f), HP_PEER);
     assert_string_equal(f.err.text, "no worker is left");
+    assert_int_equal(f.spoken, 1);
     fake_end(&f);
 }
 
@@ -237,6 +238,7 @@ static void test_nonfinite(void **state) {
         f.nonfinite = 8;
         f.config.optimizer.clip_norm = servers == 2 ? 1 : 0;
         assert_int_equal(fake_loopback(&f), HP_NONFINITE);
+        assert_int_equal(f.spoken, 1);
         assert_true(f.outcome.step >= 5 && f.outcome.step < 12);
         is_reference(&f, 2, 4);
         fake_end(&f);
@@ -265,6 +267,7 @@ static void test_refusals(void **state) {
     fake_begin(&f, HP_SYNC, 1, 1, 2);
     f.config.cluster.slots = 300;
     assert_int_equal(fake_loopback(&f), HP_INPUT);
+    assert_int_equal(f.spoken, 1); /* the server; the worker was told */
     fake_again(&f, 1, 1, 2);
     f.config.cluster.slots = 2;
     assert_int_equal(fake_loopback(&f), HP_INPUT); /* nothing to resume from */
