@@ -26,7 +26,7 @@ static const char usage[] =
     "  diff    compare two, each given as RUN or RUN:STEP, value by value: weights and both "
     "moments\n"
     "          of Adam; exit status 0 where all bits are equal, 1 where they are not\n\n"
-    "  --checkpoint STEP  or last, best\n"
+    "  --checkpoint STEP  or last\n"
     "  --config           print the configuration it was trained with, as YAML\n"
     "  --weights          leave out the moments\n";
 

@@ -19,7 +19,7 @@ static const char usage[] =
     "Answers the questions of a split with the weights of a checkpoint and prints the accuracy,\n"
     "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json.\n\n"
     "  --split NAME       the split (data.valid of the run's configuration)\n"
-    "  --checkpoint STEP  or last, best (last)\n"
+    "  --checkpoint STEP  or last (last)\n"
     "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
     "vqa_2016\n"
     "                     (the official evaluation until March 2021, the paper's); default: exact "

@@ -14,7 +14,7 @@ static const char usage[] =
     "(an LSTM's gates are i, f, g, o; a linear layer's weight is [out, in]).\n\n"
     "  --format FORMAT    npz (numpy.load) or safetensors\n"
     "  --out FILE         the file; replaced when the new one is whole\n"
-    "  --checkpoint STEP  or last, best (last)\n";
+    "  --checkpoint STEP  or last (last)\n";
 
 typedef struct {
     const char *run, *format, *out, *checkpoint;

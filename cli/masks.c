@@ -22,7 +22,7 @@ static const char usage[] =
     "  --split NAME         the split (data.valid of the run's configuration)\n"
     "  --count N            questions, spread over the split, two of an image (24)\n"
     "  --questions ID,...   these questions instead\n"
-    "  --checkpoint STEP    or last, best (last)\n"
+    "  --checkpoint STEP    or last (last)\n"
     "  --out DIR            (RUN/masks)\n"
     "  --metric NAME        exact, vqa_2021 or vqa_2016 (exact or vqa_2021, as the store says)\n"
     "  --score N            questions of the split that the page's accuracy speaks of (20000)\n"

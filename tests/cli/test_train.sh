@@ -114,5 +114,9 @@ bad "no run in" eval "$work/x"
 bad "it has: train, valid" eval "$work/a" --split tset
 bad "allowed are exact" eval "$work/a" --metric f1
 bad "checkpoint" eval "$work/a" --checkpoint 77
+bad "allowed are a step, last" eval "$work/a" --checkpoint newest
+for command in eval masks export checkpoint; do # nothing marks a checkpoint as the best one
+    "$HANPS" $command --help | grep -q "best" && fail "$command offers what no run has"
+done
 bad "does not fit" eval "$work/a" --set data.coords=none
 exit 0
