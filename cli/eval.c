@@ -285,6 +285,15 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
     return HP_OK;
 }
 
+/* What would be found out only when all is computed. */
+static hp_status_t check_outputs(const args_t *args, hp_error_t *err) {
+    if (args->json != NULL && hp_check_place(args->json, err) != HP_OK)
+        return hp_fail_prefix(err, "--json");
+    if (args->results != NULL && hp_check_place(args->results, err) != HP_OK)
+        return hp_fail_prefix(err, "--results");
+    return HP_OK;
+}
+
 hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
     args_t args = {.checkpoint = "last"};
     bool help = false;
@@ -295,6 +304,7 @@ hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
     report_t report = {0};
     hp_status_t status = parse(argc, argv, &args, &help, err);
     if (help) fputs(usage, stdout);
+    if (status == HP_OK && !help) status = check_outputs(&args, err);
     if (status == HP_OK && !help) {
         status = wk_trained_open(args.run, args.checkpoint, args.sets, args.set, &trained, err);
         if (trained.note[0] != '\0') fprintf(stderr, "hanps eval: warning: %s\n", trained.note);

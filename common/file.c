@@ -39,12 +39,29 @@ hp_status_t hp_sync_folder(const char *path, hp_error_t *err) {
     return hp_sync_close(fd, path, err);
 }
 
-static hp_status_t sync_parent(const char *path, hp_error_t *err) {
-    char folder[PATH];
+static void parent_of(const char *path, char folder[PATH]) {
     const char *slash = strrchr(path, '/');
     int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
-    snprintf(folder, sizeof folder, "%.*s", length, slash == NULL ? "." : path);
+    snprintf(folder, PATH, "%.*s", length, slash == NULL ? "." : path);
+}
+
+static hp_status_t sync_parent(const char *path, hp_error_t *err) {
+    char folder[PATH];
+    parent_of(path, folder);
     return hp_sync_folder(folder, err);
+}
+
+hp_status_t hp_check_place(const char *path, hp_error_t *err) {
+    char folder[PATH];
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return hp_fail(err, HP_INPUT, "cannot write '%s': it is a folder", path);
+    parent_of(path, folder);
+    if (stat(folder, &st) != 0 || access(folder, W_OK | X_OK) != 0)
+        return hp_fail_errno(err, HP_INPUT, "cannot write '%s': folder '%s'", path, folder);
+    if (!S_ISDIR(st.st_mode))
+        return hp_fail(err, HP_INPUT, "cannot write '%s': '%s' is not a folder", path, folder);
+    return HP_OK;
 }
 
 hp_status_t hp_write_file(const char *path, const void *data, size_t bytes, hp_error_t *err) {

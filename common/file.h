@@ -25,6 +25,10 @@ hp_status_t hp_write_file(const char *path, const void *data, size_t bytes,
  * that is there is no error; one that cannot be made is HP_INPUT. */
 hp_status_t hp_make_folders(const char *path, hp_error_t *err) HP_MUST_CHECK;
 
+/* Could hp_write_file put one there? HP_INPUT where its folder is not there or may not be written,
+ * or where a folder has that name. For a command that works long before it writes. */
+hp_status_t hp_check_place(const char *path, hp_error_t *err) HP_MUST_CHECK;
+
 /* Read a whole file of at most `limit` bytes; release *data_p with hp_free. A file that is not
  * there is HP_INPUT. */
 hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
