@@ -14,6 +14,8 @@
 
 #include <pthread.h>
 
+enum { PS_STALENESS = 16 }; /* counts of staleness: 0, 1, ..., the last one for all above too */
+
 typedef struct ps_server ps_server_t;
 typedef struct ps_slot ps_slot_t;
 
@@ -143,7 +145,8 @@ struct ps_server {
     hp_status_t verdict; /* why it ends; HP_OK: as it should */
     hp_error_t why;
 
-    uint64_t received, sent; /* bytes of gradients and weights */
+    uint64_t received, sent;         /* bytes of gradients and weights */
+    int64_t staleness[PS_STALENESS]; /* pushes applied with it, where not `sync` */
     uint64_t nonfinite;
     int nonfinite_run; /* without a good one between them */
     double began, logged;

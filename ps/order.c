@@ -73,6 +73,7 @@ static void apply(ps_server_t *s, ps_slot_t *slot) {
         ps_push_done(s, slot);
         return;
     }
+    s->staleness[slot->staleness < PS_STALENESS ? slot->staleness : PS_STALENESS - 1]++;
     double n = (double)slot->examples;
     double rate = 1;
     if (s->options->config->optimizer.staleness_scaling && slot->staleness > 0)

@@ -340,6 +340,7 @@ static void log_line(ps_server_t *s, double now, bool final) {
     hp_metrics_real(s->metrics, "adam_s", ps_applier_seconds(s->applier));
     hp_metrics_int(s->metrics, "queue", ps_applier_queue(s->applier));
     hp_metrics_int(s->metrics, "refused", (int64_t)s->nonfinite);
+    if (!s->sync) hp_metrics_ints(s->metrics, "staleness", PS_STALENESS, s->staleness);
     if (hp_metrics_line(s->metrics, &err) != HP_OK)
         hp_log(s->options->log, HP_LOG_WARN, "%s", err.text);
     s->logged = now;

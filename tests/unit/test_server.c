@@ -32,12 +32,34 @@ static void is_reference(const fake_t *f, int shards, int64_t steps) {
     hp_free(result);
 }
 
+/* Pushes by staleness in the last line of a server's log. Returns their sum, -1: it has none. */
+static int64_t logged_staleness(const fake_t *f, int server, int64_t count[16]) {
+    char path[300], line[4096] = "";
+    int64_t sum = 0;
+    snprintf(path, sizeof path, "%s/log/server-%04d.jsonl", f->run, server);
+    FILE *log = fopen(path, "r");
+    assert_non_null(log);
+    while (fgets(line, sizeof line, log) != NULL) continue;
+    fclose(log);
+    char *at = strstr(line, "\"staleness\":[");
+    if (at == NULL) return -1;
+    at += strlen("\"staleness\":");
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(*at, i == 0 ? '[' : ',');
+        count[i] = strtoll(at + 1, &at, 10);
+        sum += count[i];
+    }
+    assert_int_equal(*at, ']');
+    return sum;
+}
+
 static void test_sync_small(void **state) {
     (void)state;
     static fake_t f;
     fake_begin(&f, HP_SYNC, 1, 1, 3);
     run_well(&f);
     assert_int_equal(f.outcome.step, 3);
+    assert_int_equal(logged_staleness(&f, 0, (int64_t[16]){0}), -1);
     is_reference(&f, 2, 3);
     fake_end(&f);
 }
@@ -159,6 +181,11 @@ static void test_async(void **state) {
             f.seed = 77;
             f.slow_us = 2000;
             async_once(&f, 40);
+            int64_t count[16];
+            for (int i = 0; i < servers; i++) {
+                assert_int_equal(logged_staleness(&f, i, count), 40);
+                assert_true(workers == 1 ? count[0] == 40 : count[0] < 40);
+            }
             hp_checkpoint_t *checkpoint = NULL;
             assert_int_equal(hp_checkpoint_open(f.run, "last", &checkpoint, NULL, NULL), HP_OK);
             assert_int_equal(hp_checkpoint_position(checkpoint)->next_unit, 40);
@@ -179,10 +206,13 @@ static void test_async(void **state) {
 static void test_async_one_worker(void **state) {
     (void)state;
     static fake_t f;
+    int64_t count[16];
     for (int servers = 1; servers <= 3; servers++) {
         fake_begin(&f, HP_ASYNC, servers, 1, 7);
         async_once(&f, 7);
         is_reference(&f, 1, 7);
+        for (int i = 0; i < servers; i++)
+            assert_true(logged_staleness(&f, i, count) == 7 && count[0] == 7);
         fake_end(&f);
     }
 }
