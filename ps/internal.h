@@ -152,6 +152,7 @@ struct ps_server {
     double began, logged;
     int64_t logged_made;
     hp_metrics_t *metrics;
+    bool log_failed; /* its last line was not written */
 };
 
 /* A failure that ends this server's run, and by way of server 0 everybody's. */

@@ -341,8 +341,10 @@ static void log_line(ps_server_t *s, double now, bool final) {
     hp_metrics_int(s->metrics, "queue", ps_applier_queue(s->applier));
     hp_metrics_int(s->metrics, "refused", (int64_t)s->nonfinite);
     if (!s->sync) hp_metrics_ints(s->metrics, "staleness", PS_STALENESS, s->staleness);
-    if (hp_metrics_line(s->metrics, &err) != HP_OK)
-        hp_log(s->options->log, HP_LOG_WARN, "%s", err.text);
+    bool failed = hp_metrics_line(s->metrics, &err) != HP_OK;
+    if (failed && !s->log_failed)
+        hp_log(s->options->log, HP_LOG_WARN, "%s; the run goes on", err.text);
+    s->log_failed = failed;
     s->logged = now;
     s->logged_made = s->made;
 }

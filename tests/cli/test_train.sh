@@ -85,6 +85,13 @@ train e --set run.steps=100000000 --set run.max_minutes=0.01
 code=$?
 [ $code = 130 ] || fail "max_minutes: exit status $code"
 
+# ---- a server's log that cannot be written, line after line: said once ----
+ln -sf /dev/full "$work/e/log/server-0000.jsonl"
+"$HANPS" train --run "$work/e" --resume --set run.max_minutes=0.05 >"$work/out" 2>&1
+code=$?
+[ $code = 130 ] || fail "a full log: exit status $code: $(cat "$work/out")"
+[ "$(grep -c 'cannot write log file' "$work/out")" = 1 ] || fail "a full log: $(cat "$work/out")"
+
 # ---- wrong input: one line, exit status 2, nothing left behind ----
 config=$work/config.yaml
 bad "CONFIG is missing" train --run "$work/x"
