@@ -1,5 +1,6 @@
 /* hanps bench: what a training step costs on this machine, beside the rate of its matrix products.
  */
+#include "cli/arguments.h"
 #include "cli/bench_run.h"
 #include "cli/command.h"
 #include "common/clock.h"
@@ -285,13 +286,12 @@ static hp_status_t parse(int argc, char **argv, options_t *options, hp_config_t 
         if (option == 'h') *help_p = true;
         if (option == SMALL) options->small = true;
         if (option == JSON) options->json = optarg;
-        if (option == '?')
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+        if (option == '?') return cli_bad_option(argv, err);
     }
     if (*help_p) return HP_OK;
-    if (argc - optind != 1) return hp_fail(err, HP_INPUT, "one CONFIG is needed; see --help");
-    HP_TRY(hp_config_load(config, argv[optind], err));
+    const char *path = NULL;
+    HP_TRY(cli_one_operand(argc, argv, "CONFIG", &path, err));
+    HP_TRY(hp_config_load(config, path, err));
     if (options->small) { /* before --set, which may say otherwise */
         config->model.question.embedding = config->model.question.lstm = 16;
         config->model.image.width = 32;

@@ -1,5 +1,6 @@
 /* hanps checkpoint: what checkpoints a run has, whether they are whole, what they hold, and how two
  * of them differ. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/checkpoint.h"
 #include "common/memory.h"
@@ -60,8 +61,7 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
             args->help = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     }
     for (; optind < argc; optind++) {

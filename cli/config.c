@@ -1,4 +1,5 @@
 /* hanps config: the resolved configuration, and the documentation of its keys. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/config.h"
 
@@ -28,9 +29,7 @@ hp_status_t cli_config(int argc, char **argv, hp_error_t *err) {
             return HP_OK;
         }
         if (option == KEYS) return hp_config_document(stdout, err);
-        if (option == '?')
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+        if (option == '?') return cli_bad_option(argv, err);
     }
     if (argc - optind > 1)
         return hp_fail(err, HP_INPUT, "%s: one CONFIG is allowed", argv[optind + 1]);

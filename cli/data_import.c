@@ -1,4 +1,5 @@
 /* hanps data import: data sets that others have made. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
 #include "worker/import/vqa.h"
@@ -306,9 +307,7 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
             *help = true;
             return HP_OK;
         }
-        if (option == '?')
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+        if (option == '?') return cli_bad_option(argv, err);
         HP_TRY(option >= SPLIT && option <= METRIC ? set_question_option(a, option, optarg, err)
                                                    : set_image_option(a, option, optarg, err));
     }

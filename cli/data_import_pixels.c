@@ -1,4 +1,5 @@
 /* hanps data import nlvr, clevr: picture files into a store of pixels. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
 #include "worker/import/clevr.h"
@@ -99,15 +100,13 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             *help = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     }
-    if (argc - optind != 1)
-        return hp_fail(err, HP_INPUT, "%s; see --help",
-                       argc > optind ? "one FOLDER is allowed" : "FOLDER is missing");
+    const char *folder = NULL;
+    HP_TRY(cli_one_operand(argc, argv, "FOLDER", &folder, err));
     if (a->options.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
-    a->nlvr_options.folder = argv[optind];
+    a->nlvr_options.folder = folder;
     return HP_OK;
 }
 

@@ -1,4 +1,5 @@
 /* hanps data info: what is in a store. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/memory.h"
 #include "common/store.h"
@@ -392,16 +393,16 @@ hp_status_t cli_data_info(int argc, char **argv, hp_error_t *err) {
             fputs(usage, stdout);
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
-    if (argc - optind != 1) return hp_fail(err, HP_INPUT, "one STORE is needed; see --help");
+    const char *path = NULL;
+    HP_TRY(cli_one_operand(argc, argv, "STORE", &path, err));
     hp_store_t *store = NULL;
     hp_store_reader_t *reader = NULL;
-    HP_TRY(hp_store_open(argv[optind], &store, err));
+    HP_TRY(hp_store_open(path, &store, err));
     hp_status_t status = hp_store_reader_open(store, &reader, err);
     if (status == HP_OK)
-        status = describe(argv[optind], store, reader, json || question >= 0, question, err);
+        status = describe(path, store, reader, json || question >= 0, question, err);
     hp_store_reader_close(reader);
     hp_store_close(store);
     return status;

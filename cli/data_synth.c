@@ -1,4 +1,5 @@
 /* hanps data synth: data sets that are made, not downloaded. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "worker/import/synth_sort_of_clevr.h"
 
@@ -82,8 +83,7 @@ hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err) {
             fputs(usage, stdout);
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     if (argc - optind != 1 || strcmp(argv[optind], "sort-of-clevr") != 0)
         return hp_fail(err, HP_INPUT, "%s: the set to make is needed: sort-of-clevr",

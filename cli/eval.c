@@ -1,4 +1,5 @@
 /* hanps eval: answers a split with a trained model and scores the answers. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/file.h"
 #include "common/gemm.h"
@@ -70,14 +71,10 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_e
             *help_p = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     }
-    if (argc - optind != 1)
-        return hp_fail(err, HP_INPUT, "%s; see --help",
-                       argc > optind ? "one RUN is allowed" : "RUN is missing");
-    args->run = argv[optind];
+    HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     return HP_OK;
 }
 

@@ -1,4 +1,5 @@
 /* hanps export: the weights of a checkpoint for other programs. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/export.h"
 
@@ -44,14 +45,10 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
             args->help = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     }
-    if (argc - optind != 1)
-        return hp_fail(err, HP_INPUT, "%s; see --help",
-                       argc > optind ? "one RUN is allowed" : "RUN is missing");
-    args->run = argv[optind];
+    HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     if (args->format == NULL || args->out == NULL)
         return hp_fail(err, HP_INPUT, "--%s is missing; see --help",
                        args->format == NULL ? "format" : "out");

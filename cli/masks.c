@@ -1,4 +1,5 @@
 /* hanps masks: what a trained model looked at. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/gemm.h"
 #include "common/run_folder.h"
@@ -109,13 +110,9 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             *help = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
-    if (argc - optind != 1)
-        return hp_fail(err, HP_INPUT, "%s: one RUN is needed; see --help",
-                       optind < argc ? argv[optind + 1] : "masks");
-    a->run = argv[optind];
+    HP_TRY(cli_one_operand(argc, argv, "RUN", &a->run, err));
     return HP_OK;
 }
 

@@ -1,4 +1,5 @@
 /* hanps monitor: how a run is doing, from its log. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/memory.h"
 #include "common/run_folder.h"
@@ -60,8 +61,7 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             *help = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     if (argc - optind != 1)
         return hp_fail(err, HP_INPUT, "%s; see --help",

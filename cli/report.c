@@ -1,4 +1,5 @@
 /* hanps report: curves of runs, side by side. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "common/file.h"
 #include "common/run_folder.h"
@@ -40,9 +41,7 @@ hp_status_t cli_report(int argc, char **argv, hp_error_t *err) {
             fputs(usage, stdout);
             return HP_OK;
         }
-        if (option == '?')
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+        if (option == '?') return cli_bad_option(argv, err);
         out = optarg;
     }
     int runs = argc - optind;

@@ -1,4 +1,5 @@
 /* hanps train: one process, or a rank of mpirun's; server or worker. */
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -72,8 +73,7 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
             *help_p = true;
             return HP_OK;
         default:
-            return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
-                           argv[optind - 1]);
+            return cli_bad_option(argv, err);
         }
     }
     if (argc - optind > 1)

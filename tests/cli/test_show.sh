@@ -52,7 +52,7 @@ bad() { # what the message must contain, then the arguments
     case $out in *"$want"*) ;; *) fail "$*: '$out' does not say '$want'" ;; esac
 }
 bad "no run in 'none'" masks none
-bad "one RUN" masks
+bad "RUN is missing" masks
 bad "no split 'nowhere'" masks runs/a --split nowhere
 bad "question 5 is not" masks runs/a --split test --questions 5
 bad "--questions" masks runs/a --questions 1,,2

@@ -1,0 +1,15 @@
+/* What the subcommands say of arguments that getopt_long does not take. */
+#ifndef CLI_ARGUMENTS_H
+#define CLI_ARGUMENTS_H
+
+#include "common/status.h"
+
+/* The option that getopt_long has just refused (opterr is 0). HP_INPUT. */
+hp_status_t cli_bad_option(char **argv, hp_error_t *err);
+
+/* After the options exactly one argument is left, which is what `name` says ("RUN"): *operand_p is
+ * it, within argv. Else HP_INPUT. */
+hp_status_t cli_one_operand(int argc, char **argv, const char *name, const char **operand_p,
+                            hp_error_t *err) HP_MUST_CHECK;
+
+#endif
