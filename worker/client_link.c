@@ -345,15 +345,15 @@ static void bad_mail(void *context, int from, const char *text) {
 
 /* ---- the thread ---- */
 
-/* Goodbye to all servers, once nothing of this worker's is under way. */
+/* Goodbye to all servers, once nothing of this worker's is under way: also to one whose welcome is
+ * still on its way, since it waits for what it has heard from. */
 static void say_goodbye(wk_client_t *c, double since) {
     const hp_message_t m = {.kind = HP_MSG_GOODBYE};
     bool waited = hp_clock() - since > 5;
     if (c->goodbye || c->pushes > 0) return;
     if (c->failed == HP_OK && c->unacked_count > 0 && !waited) return;
     hp_error_t err;
-    for (int i = 0; i < c->servers; i++)
-        if (c->link[i].welcomed) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
+    for (int i = 0; i < c->servers; i++) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
     c->goodbye = true;
 }
 

@@ -102,8 +102,10 @@ static void run_ranks(void *context) {
         hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_RUNS);
     }
     c->status = HP_OK;
+    f->spoken = 0;
     for (int i = 0; i < n; i++) {
         pthread_join(rank[i].thread, NULL);
+        f->spoken += rank[i].status != HP_OK && !rank[i].err.told;
         if (c->status != HP_OK || rank[i].status == HP_OK) continue;
         c->status = rank[i].status;
         f->err = rank[i].err;
@@ -177,6 +179,13 @@ static void check_units(const case_t *c, uint64_t units) {
     if (repeated > f->outcome.units_repeated) fail(c, "a repeated unit was not counted");
 }
 
+/* Server 0 could not begin: all end soon, and one says why. */
+static void check_barred(const case_t *c) {
+    if (c->status != HP_IO) fail(c, "it does not say why it could not begin");
+    if (c->fake.spoken != 1) fail(c, "not exactly one rank says why it could not begin");
+    if (c->stats.seconds > LONGEST_S) fail(c, "some rank waited for a time limit");
+}
+
 static void check_run(const case_t *c) {
     const fake_t *f = &c->fake;
     bool sync = f->config.cluster.consistency == HP_SYNC;
@@ -230,6 +239,7 @@ static void make_case(case_t *c, uint64_t seed) {
     c->held_after_us = upto(&r, 0, 300000);
     c->held_us = upto(&r, 0, 1000000);
     c->resumes = upto(&r, 0, 1) == 0;
+    f->barred = upto(&r, 0, 9) == 0;
     c->chaos = (hp_chaos_t){.seed = seed,
                             .delay = upto(&r, 0, 30),
                             .delay_share = upto(&r, 0, 3) * 0.25,
@@ -248,8 +258,11 @@ static void run_case(uint64_t seed) {
     make_folder(&c.fake, "log");
     make_folder(&c.fake, "checkpoints");
     schedule_run(seed, run_ranks, gave_up, &c, &c.stats);
-    check_run(&c);
-    if (c.resumes) {
+    if (c.fake.barred)
+        check_barred(&c);
+    else
+        check_run(&c);
+    if (c.resumes && !c.fake.barred) {
         fake_again(&c.fake, c.servers[1], c.workers[1], c.steps + 2);
         schedule_run(hp_random_mix(seed, 1), run_ranks, gave_up, &c, &c.stats);
         check_run(&c);

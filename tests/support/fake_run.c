@@ -175,7 +175,7 @@ hp_status_t fake_rank(fake_t *f, hp_transport_t *t, hp_error_t *err) {
                                          .params = &f->params,
                                          .servers = servers,
                                          .workers = f->workers,
-                                         .run = f->run,
+                                         .run = f->barred && rank == 0 ? "/dev/null" : f->run,
                                          .resume = f->resume,
                                          .config_yaml = "fake: true\n",
                                          .epoch_examples = 1000,

@@ -25,6 +25,7 @@ typedef struct {
     /* Called by a worker in each unit, after `own` units of its own: 0 when it has begun, 1 when
      * half of the gradient is final, 2 when it is committed. NULL: none. */
     void (*moment)(int worker, int64_t own, int phase);
+    bool barred;       /* server 0 cannot begin: it has no folder to write to */
     int64_t nonfinite; /* gradients of units from here on are not finite; -1: none */
 
     hp_params_t params;
