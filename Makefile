@@ -49,20 +49,23 @@ endif
 # oneDNN is used where it is there: it has no pkg-config module on Debian. DNNL= builds without it.
 ifeq ($(origin DNNL),undefined)
 DNNL := $(shell printf '\043include <dnnl.h>\nint main(void) { return dnnl_version() == 0; }' | \
-  $(firstword $(CC)) -x c - -o /dev/null -ldnnl -lgomp 2>/dev/null && echo yes)
+  $(CC) -x c - -o /dev/null -ldnnl -lgomp 2>/dev/null && echo yes)
 endif
 ifneq ($(DNNL),)
-DNNL_CFLAGS := -DHP_WITH_DNNL
 DNNL_LIBS := -ldnnl -lgomp
 endif
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(MODULES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(MODULES) 2>/dev/null)
 TEST_LIBS := $(shell pkg-config --libs $(TEST_MODULES) 2>/dev/null)
-CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE $(DNNL_CFLAGS)
+CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -pthread $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pthread $(OPT) $(LDFLAGS)
 LDLIBS_ALL = $(PKG_LIBS) $(DNNL_LIBS) -lm
+
+ifneq ($(DNNL),)
+$(BUILD)/obj/common/gemm_dnnl.o: CPPFLAGS += -DHP_WITH_DNNL
+endif
 
 PROTO := $(wildcard proto/*.proto)
 PROTO_H := $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.h)

@@ -22,6 +22,9 @@ sleep 0.01
 grep -q 'common/status.h' "${object%.o}.d"
 expect 'a newer header compiles again' 'cc obj/common/status.o' "$(build CC="gcc -DX" -W common/status.h)"
 
+found() { make -pn "CC=$1" BUILD="$scratch/d" help | grep '^DNNL :='; }
+expect 'a wrapped compiler finds oneDNN where the compiler does' "^$(found gcc)\$" "$(found 'env gcc')"
+
 text=$(PKG_CONFIG_LIBDIR=/nonexistent make BUILD="$scratch/c" 2>&1) && { echo 'built without libraries'; exit 1; }
 expect 'missing libraries are named' 'missing: ompi-c openblas' "$text"
 expect 'and how to get them' 'make deps' "$text"
