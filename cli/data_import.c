@@ -48,6 +48,9 @@ static const char usage[] =
     "  --boxes-dataset N      x1, y1, x2, y2 of each cell, axes as the features' (none)\n"
     "  --grid HxW             how the cells of ncellsc and nccells lie (on no grid)\n"
     "  --dtype T              numbers in the store: f16, bf16 or f32 (f16)\n"
+    "  --encoding E           of the features in the store: raw; sparse: without their zeros; "
+    "auto:\n"
+    "                         sparse, images that it would not make shorter raw (raw)\n"
     "  --missing-images skip  leave out questions whose image has no features (refuse)\n\n"
     "pictures, for people to look at:\n"
     "  --pictures FOLDER      PNG or JPEG files\n"
@@ -129,6 +132,15 @@ static hp_status_t set_dtype(arguments_t *a, const char *text, hp_error_t *err) 
     return hp_fail(err, HP_INPUT, "--dtype %s: allowed are f16, f32, bf16", text);
 }
 
+static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *err) {
+    for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
+        if (strcmp(hp_encoding_name(e), text) == 0) {
+            a->import.encoding = e;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
+}
+
 static hp_status_t set_tokenizer(arguments_t *a, const char *text, hp_error_t *err) {
     a->import.tokenizer = wk_tokenizer_find(text);
     if (a->import.tokenizer == NULL)
@@ -164,6 +176,7 @@ enum {
     LAYOUT,
     GRID,
     DTYPE,
+    ENCODING,
     MISSING,
     PICTURES,
     PICTURE_NAMES
@@ -234,6 +247,8 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
         return set_grid(a, value, err);
     case DTYPE:
         return set_dtype(a, value, err);
+    case ENCODING:
+        return set_encoding(a, value, err);
     case MISSING:
         a->import.skip_missing = strcmp(value, "skip") == 0;
         if (a->import.skip_missing || strcmp(value, "refuse") == 0) return HP_OK;
@@ -295,6 +310,7 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"layout", 1, NULL, LAYOUT},
                                           {"grid", 1, NULL, GRID},
                                           {"dtype", 1, NULL, DTYPE},
+                                          {"encoding", 1, NULL, ENCODING},
                                           {"missing-images", 1, NULL, MISSING},
                                           {"pictures", 1, NULL, PICTURES},
                                           {"picture-names", 1, NULL, PICTURE_NAMES},

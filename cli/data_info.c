@@ -146,7 +146,8 @@ static void print_store(const char *path, const hp_store_info_t *info, const dou
             printf("%d x %d cells", info->grid_height, info->grid_width);
         else
             printf("at most %d cells", info->max_cells);
-        printf(" of %d channels, %.0f bytes an image%s\n", info->channels, bytes[0],
+        printf(" of %d channels, %s, %.0f bytes an image%s\n", info->channels,
+               hp_encoding_name(info->feature_encoding), bytes[0],
                info->boxes ? ", with boxes" : "");
     }
     if (info->pixel_height > 0)
@@ -235,6 +236,7 @@ static void put_store(yajl_gen g, const char *path, const hp_store_info_t *info,
     put_number(g, "images", info->images);
     put_number(g, "questions", info->questions);
     put_text(g, "feature_dtype", hp_dtype_name(info->feature_dtype));
+    put_text(g, "feature_encoding", hp_encoding_name(info->feature_encoding));
     put_number(g, "grid_height", (uint64_t)info->grid_height);
     put_number(g, "grid_width", (uint64_t)info->grid_width);
     put_number(g, "max_cells", (uint64_t)info->max_cells);

@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "common/store_convert.h"
 #include "common/store_format.h"
+#include "common/store_sparse.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,6 +48,11 @@ const char *hp_dtype_name(hp_dtype_t dtype) {
     return (unsigned)dtype < sizeof name / sizeof *name ? name[dtype] : "?";
 }
 
+const char *hp_encoding_name(hp_encoding_t encoding) {
+    static const char *const name[] = {"raw", "sparse", "auto"};
+    return (unsigned)encoding < sizeof name / sizeof *name ? name[encoding] : "?";
+}
+
 static hp_status_t lmdb_fail(hp_error_t *err, const char *path, const char *what, int code) {
     if (code == ENOMEM)
         return hp_fail(err, HP_MEMORY, "store %s: %s: out of memory or address space", path, what);
@@ -80,6 +86,7 @@ static hp_status_t fill_info(hp_store_t *store, hp_error_t *err) {
              *m->created ? ", " : "", m->created);
     hp_store_info_t *info = &store->info;
     info->feature_dtype = (hp_dtype_t)m->feature_dtype;
+    info->feature_encoding = (hp_encoding_t)m->feature_encoding;
     info->grid_height = (int)m->grid_height;
     info->grid_width = (int)m->grid_width;
     info->max_cells = (int)m->max_cells;
@@ -456,26 +463,44 @@ hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image, 
     return HP_OK;
 }
 
+size_t hp_store_cells(const hp_store_info_t *info, const void *data, size_t bytes,
+                      hp_sparse_t *sparse) {
+    size_t cell = (size_t)info->channels * hp_dtype_size(info->feature_dtype), cells;
+    if (info->feature_encoding == HP_ENCODING_RAW)
+        cells = bytes % cell == 0 ? bytes / cell : 0;
+    else
+        cells = hp_sparse_parse(info->feature_dtype, data, bytes, info->channels, sparse)
+                    ? sparse->cells
+                    : 0;
+    bool good = info->grid_height != 0 ? cells == (size_t)info->max_cells
+                                       : cells <= (size_t)info->max_cells;
+    return good ? cells : 0;
+}
+
 hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
                                    int capacity, int *cells_p, hp_error_t *err) {
     const hp_store_t *store = reader->store;
     const hp_store_info_t *info = &store->info;
     MDB_val value = {0};
     HP_TRY(get(reader, HP_DB_FEATURES, image, &value, err));
-    size_t cell = (size_t)info->channels * hp_dtype_size(info->feature_dtype);
-    size_t cells = cell > 0 ? value.mv_size / cell : 0;
-    if (cells * cell != value.mv_size || cells == 0 || cells > (size_t)info->max_cells ||
-        (info->grid_height != 0 && cells != (size_t)info->max_cells))
+    hp_sparse_t sparse;
+    size_t cells = hp_store_cells(info, value.mv_data, value.mv_size, &sparse);
+    if (cells == 0)
         return hp_fail(err, HP_CORRUPT,
-                       "store %s: features of image %u have %zu bytes, not %s%d cells of %zu",
+                       "store %s: features of image %u have %zu bytes, not %s%d cells of %zu%s",
                        store->path, image, value.mv_size, info->grid_height ? "" : "1 to ",
-                       info->max_cells, cell);
+                       info->max_cells, (size_t)info->channels * hp_dtype_size(info->feature_dtype),
+                       info->feature_encoding == HP_ENCODING_SPARSE ? ", encoded" : "");
     if (cells > (size_t)capacity)
         return hp_fail(err, HP_INTERNAL, "image %u has %zu cells, there is room for %d", image,
                        cells, capacity);
     if (store->no_readahead) will_need(store, &value);
-    hp_convert_to_f32(store->convert, info->feature_dtype, value.mv_data,
-                      cells * (size_t)info->channels, out);
+    if (info->feature_encoding == HP_ENCODING_RAW)
+        hp_convert_to_f32(store->convert, info->feature_dtype, value.mv_data,
+                          cells * (size_t)info->channels, out);
+    else if (!hp_sparse_to_f32(store->convert, &sparse, out))
+        return hp_fail(err, HP_CORRUPT, "store %s: features of image %u do not decode", store->path,
+                       image);
     *cells_p = (int)cells;
     return HP_OK;
 }

@@ -12,6 +12,9 @@
 
 typedef enum { HP_DTYPE_NONE, HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16, HP_DTYPE_U8 } hp_dtype_t;
 typedef enum { HP_METRIC_VQA, HP_METRIC_EXACT } hp_metric_t;
+/* How a record of features is kept: as it is, or without its zeros (common/store_sparse.h). AUTO is
+ * for the writer alone: SPARSE, in which a record that would not be shorter is kept as it is. */
+typedef enum { HP_ENCODING_RAW, HP_ENCODING_SPARSE, HP_ENCODING_AUTO } hp_encoding_t;
 typedef enum {
     HP_RECORD_FEATURES,
     HP_RECORD_PIXELS,
@@ -21,6 +24,7 @@ typedef enum {
 
 size_t hp_dtype_size(hp_dtype_t dtype);
 const char *hp_dtype_name(hp_dtype_t dtype);
+const char *hp_encoding_name(hp_encoding_t encoding);
 
 typedef struct {
     char name[64];
@@ -37,7 +41,8 @@ typedef struct {
  * both; `pictures` are encoded PNG or JPEG files, for people to look at. */
 typedef struct {
     /* features: [cells][channels], row-major; u8 means value / 255 */
-    hp_dtype_t feature_dtype;    /* NONE: no features */
+    hp_dtype_t feature_dtype; /* NONE: no features */
+    hp_encoding_t feature_encoding;
     int grid_height, grid_width; /* cells = height * width; 0, 0 for a ragged set */
     int max_cells, channels;
     bool boxes; /* a box for each cell: f32 x1, y1, x2, y2, as the source had them */
@@ -110,7 +115,8 @@ void hp_store_reader_close(hp_store_reader_t *reader);
 hp_status_t hp_store_read_question(hp_store_reader_t *reader, uint64_t question, hp_question_t *out,
                                    hp_error_t *err) HP_MUST_CHECK;
 
-/* The raw payload of an image, uncopied, valid while the reader is open; not aligned.
+/* The payload of an image as it is stored, uncopied, valid while the reader is open; not aligned.
+ * Features may be encoded: hp_store_read_features decodes them.
  * `prefetch` asks the kernel to read it ahead and returns nothing. */
 hp_status_t hp_store_read_image(hp_store_reader_t *reader, uint32_t image, hp_record_kind_t kind,
                                 const void **data_p, size_t *bytes_p,

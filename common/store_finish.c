@@ -54,6 +54,8 @@ static void describe(const hp_store_writer_t *w, Hanps__StoreManifest *m) {
     const hp_store_plan_t *p = &w->plan;
     m->feature_dtype = (Hanps__StoreManifest__Dtype)p->feature_dtype;
     if (p->feature_dtype != HP_DTYPE_NONE) {
+        if (p->encoding != HP_ENCODING_RAW)
+            m->feature_encoding = HANPS__STORE_MANIFEST__ENCODING__SPARSE;
         m->grid_height = (uint32_t)p->grid_height;
         m->grid_width = (uint32_t)p->grid_width;
         m->max_cells = (uint32_t)p->max_cells;
@@ -106,7 +108,7 @@ static hp_status_t write_manifest(hp_store_writer_t *w, Hanps__StoreManifest *m,
     if (status == HP_OK) {
         hanps__store_manifest__pack(m, inner);
         XXH128_canonicalFromHash(&digest, XXH3_128bits(inner, bytes));
-        file.version = HP_STORE_VERSION;
+        file.version = hp_store_version((int)m->feature_encoding);
         file.manifest = (ProtobufCBinaryData){bytes, inner};
         file.digest = (ProtobufCBinaryData){sizeof digest, (void *)&digest};
         bytes = hanps__store_file__get_packed_size(&file);

@@ -5,12 +5,14 @@
 
 #include "common/status.h"
 #include "common/store.h"
+#include "common/store_sparse.h"
 #include "proto/store.pb-c.h"
 
 #include <lmdb.h>
 #include <stdint.h>
 
-enum { HP_STORE_VERSION = 1 };
+/* 2 where the features are encoded, which readers of 1 do not know; else 1. */
+enum { HP_STORE_VERSION = 1, HP_STORE_VERSION_ENCODED = 2 };
 
 #define HP_STORE_BLOCK    ((uint64_t)4 << 20) /* bytes of data.mdb that share a hash */
 #define HP_STORE_MANIFEST "manifest.pb"
@@ -52,8 +54,13 @@ hp_status_t hp_store_open_as(const char *path, bool strict, hp_store_t **store_p
                              hp_error_t *err) HP_MUST_CHECK;
 hp_status_t hp_store_load_manifest(const char *path, Hanps__StoreManifest **manifest_p,
                                    char digest[33], hp_error_t *err) HP_MUST_CHECK;
+unsigned hp_store_version(int encoding); /* of the format */
 /* What is impossible in it, or NULL. */
 const char *hp_store_check_manifest(const Hanps__StoreManifest *manifest);
+/* How many cells a record of features has; 0 where its length is none that the manifest allows.
+ * Fills `sparse` where the store is encoded. */
+size_t hp_store_cells(const hp_store_info_t *info, const void *data, size_t bytes,
+                      hp_sparse_t *sparse);
 MDB_txn *hp_store_reader_txn(hp_store_reader_t *reader);
 MDB_dbi hp_store_dbi(const hp_store_t *store, hp_store_db_t db);
 

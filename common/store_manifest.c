@@ -33,6 +33,10 @@ size_t hp_store_hash_key(hp_store_db_t db, uint32_t ordinal, unsigned char key[5
     return 5;
 }
 
+unsigned hp_store_version(int encoding) {
+    return encoding == HP_ENCODING_RAW ? HP_STORE_VERSION : HP_STORE_VERSION_ENCODED;
+}
+
 static hp_status_t read_file(const char *path, const char *name, unsigned char **data_p,
                              size_t *bytes_p, hp_error_t *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -74,9 +78,10 @@ static hp_status_t parse_manifest(const char *path, const unsigned char *data, s
     if (file->version == 0) /* never written: an empty file, say */
         status = hp_fail(err, HP_CORRUPT, "store %s: %s is damaged (it has no version)", path,
                          HP_STORE_MANIFEST);
-    else if (file->version != HP_STORE_VERSION)
-        status = hp_fail(err, HP_INPUT, "store %s is of format version %u; this program reads %d",
-                         path, file->version, HP_STORE_VERSION);
+    else if (file->version > HP_STORE_VERSION_ENCODED)
+        status =
+            hp_fail(err, HP_INPUT, "store %s is of format version %u; this program reads 1 to %d",
+                    path, file->version, HP_STORE_VERSION_ENCODED);
     else if (file->digest.len != sizeof hash || memcmp(file->digest.data, &hash, sizeof hash) != 0)
         status = hp_fail(err, HP_CORRUPT, "store %s: %s is damaged (it does not match its hash)",
                          path, HP_STORE_MANIFEST);
@@ -86,6 +91,11 @@ static hp_status_t parse_manifest(const char *path, const unsigned char *data, s
         if (manifest == NULL)
             status =
                 hp_fail(err, HP_CORRUPT, "store %s: %s does not parse", path, HP_STORE_MANIFEST);
+    }
+    if (status == HP_OK && file->version != hp_store_version(manifest->feature_encoding)) {
+        status = hp_fail(err, HP_CORRUPT, "store %s: %s is of version %u, its encoding is not",
+                         path, HP_STORE_MANIFEST, file->version);
+        hanps__store_manifest__free_unpacked(manifest, NULL);
     }
     hanps__store_file__free_unpacked(file, NULL);
     if (status != HP_OK) return status;
@@ -127,6 +137,7 @@ const char *hp_store_check_manifest(const Hanps__StoreManifest *m) {
     uint64_t next = 0;
     if (m->images > UINT32_MAX || m->questions > UINT32_MAX) return "counts";
     if (m->feature_dtype > HANPS__STORE_MANIFEST__DTYPE__U8) return "feature dtype";
+    if (m->feature_encoding > HANPS__STORE_MANIFEST__ENCODING__SPARSE) return "feature encoding";
     if (m->metric > HANPS__STORE_MANIFEST__METRIC__EXACT) return "metric";
     if (m->feature_dtype != HANPS__STORE_MANIFEST__DTYPE__NONE &&
         (m->max_cells == 0 || m->channels == 0 || m->max_cells > 1 << 24 || m->channels > 1 << 24))

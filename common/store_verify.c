@@ -102,15 +102,14 @@ static int get(walk_t *w, hp_store_db_t db, const void *bytes, size_t size, MDB_
     return mdb_get(hp_store_reader_txn(w->reader), hp_store_dbi(w->store, db), &key, value);
 }
 
-/* Is this how many bytes the manifest's shapes say? */
-static bool fits(const hp_store_info_t *info, hp_store_db_t db, size_t bytes) {
-    size_t cell = (size_t)info->channels * hp_dtype_size(info->feature_dtype);
-    size_t cells = (size_t)info->max_cells;
+/* Is the record what the manifest's shapes say? */
+static bool fits(const hp_store_info_t *info, hp_store_db_t db, const MDB_val *value) {
+    hp_sparse_t sparse;
     if (db == HP_DB_PIXELS)
-        return bytes == (size_t)info->pixel_height * (size_t)info->pixel_width * 3;
+        return value->mv_size == (size_t)info->pixel_height * (size_t)info->pixel_width * 3;
     if (db != HP_DB_FEATURES) return true;
-    if (info->grid_height != 0) return bytes == cells * cell;
-    return bytes > 0 && bytes % cell == 0 && bytes / cell <= cells;
+    return hp_store_cells(info, value->mv_data, value->mv_size, &sparse) > 0 &&
+           (info->feature_encoding == HP_ENCODING_RAW || hp_sparse_check(&sparse));
 }
 
 static void check_records(walk_t *w, hp_store_db_t db, uint64_t count, bool optional) {
@@ -136,7 +135,7 @@ static void check_records(walk_t *w, hp_store_db_t db, uint64_t count, bool opti
         memcpy(&hash, stored.mv_data, sizeof hash);
         if (hash != XXH3_64bits(value.mv_data, value.mv_size))
             tell(w, &bad, "%s %" PRIu64 " is damaged", record, i);
-        else if (!fits(hp_store_info(w->store), db, value.mv_size))
+        else if (!fits(hp_store_info(w->store), db, &value))
             tell(w, &bad, "%s %" PRIu64 " has %zu bytes: not the manifest's shape", record, i,
                  value.mv_size);
         w->records++;

@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/store_format.h"
+#include "common/store_sparse.h"
 #include "common/store_writer.h"
 
 #include <errno.h>
@@ -244,6 +245,7 @@ static void release(hp_store_writer_t *w) {
     hp_free((void *)w->plan.tokenizer);
     hp_free((void *)w->plan.command);
     hp_free((void *)w->plan.identity);
+    hp_free(w->record);
     hp_free(w->word);
     hp_free(w->answer);
     hp_free(w->seen);
@@ -292,6 +294,11 @@ static hp_status_t copy_plan(hp_store_writer_t *w, const hp_store_plan_t *plan, 
     HP_TRY(copy_text(&w->plan.command, plan->command, err));
     if (plan->identity != NULL) HP_TRY(copy_text(&w->plan.identity, plan->identity, err));
     void *p = NULL;
+    if (plan->feature_dtype != HP_DTYPE_NONE && plan->encoding != HP_ENCODING_RAW) {
+        size_t count = (size_t)plan->max_cells * (size_t)plan->channels;
+        HP_TRY(hp_allocate(&p, hp_sparse_room(plan->feature_dtype, count), 1, "a record", err));
+        w->record = p;
+    }
     HP_TRY(hp_allocate(&p, (size_t)plan->sources, sizeof(hp_store_source_t), "sources", err));
     hp_store_source_t *source = p;
     w->plan.source = source;
@@ -373,14 +380,37 @@ static hp_status_t check_image(const hp_store_writer_t *w, const hp_store_image_
     return HP_OK;
 }
 
+/* The record of an image's features. */
+static hp_status_t encode(hp_store_writer_t *w, const hp_store_image_t *image, const void **data_p,
+                          size_t *bytes_p, hp_error_t *err) {
+    const hp_store_plan_t *p = &w->plan;
+    hp_sparse_t sparse;
+    *data_p = image->features;
+    *bytes_p = w->feature_bytes * (size_t)image->cells;
+    if (image->encoded_bytes > 0) {
+        *bytes_p = image->encoded_bytes;
+        if (w->record == NULL ||
+            !hp_sparse_parse(p->feature_dtype, *data_p, *bytes_p, p->channels, &sparse) ||
+            sparse.cells != (uint32_t)image->cells || !hp_sparse_check(&sparse))
+            return hp_fail(err, HP_CORRUPT, "image '%s': its encoded features are damaged",
+                           image->name);
+    } else if (w->record != NULL) {
+        *data_p = w->record;
+        *bytes_p = hp_sparse_encode(p->encoding, p->feature_dtype, image->features, image->cells,
+                                    p->channels, w->record);
+    }
+    return HP_OK;
+}
+
 hp_status_t hp_store_write_image(hp_store_writer_t *w, const hp_store_image_t *image,
                                  uint32_t *image_p, hp_error_t *err) {
     HP_TRY(check_image(w, image, err));
     bool known = false;
-    size_t name = strlen(image->name), features = w->feature_bytes * (size_t)image->cells;
+    size_t name = strlen(image->name), features = 0;
+    const void *data = NULL;
+    if (image->features != NULL) HP_TRY(encode(w, image, &data, &features, err));
     HP_TRY(remember_name(w, image->name, name, &known, err));
     if (known) return hp_fail(err, HP_INPUT, "image '%s' is there twice", image->name);
-    if (image->features == NULL) features = 0;
     HP_TRY(make_room(w,
                      name + features + w->pixel_bytes + image->picture_bytes +
                          (size_t)image->cells * 16 + 5 * 4096,
@@ -388,8 +418,7 @@ hp_status_t hp_store_write_image(hp_store_writer_t *w, const hp_store_image_t *i
     uint32_t ordinal = (uint32_t)w->images;
     w->failed = true; /* until all its records are in */
     HP_TRY(put(w, HP_DB_NAMES, ordinal, image->name, name, err));
-    if (image->features != NULL)
-        HP_TRY(put(w, HP_DB_FEATURES, ordinal, image->features, features, err));
+    if (data != NULL) HP_TRY(put(w, HP_DB_FEATURES, ordinal, data, features, err));
     if (image->boxes != NULL)
         HP_TRY(put(w, HP_DB_BOXES, ordinal, image->boxes, (size_t)image->cells * 16, err));
     if (image->pixels != NULL)

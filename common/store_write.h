@@ -23,6 +23,7 @@ typedef struct hp_store_writer hp_store_writer_t;
 /* What is known before the first image. */
 typedef struct {
     hp_dtype_t feature_dtype;      /* HP_DTYPE_NONE: no features */
+    hp_encoding_t encoding;        /* of features */
     int grid_height, grid_width;   /* 0, 0: cells lie on no grid */
     int max_cells, channels;       /* of an image; without a grid images may have fewer cells */
     bool boxes;                    /* each cell has a box */
@@ -46,6 +47,9 @@ typedef struct {
     const char *name;     /* id in the source's words; unique, not empty */
     const void *features; /* [cells][channels], dtype of the plan, little-endian */
     int cells;
+    /* Not 0: `features` is a record of this many bytes, encoded already, as
+     * hp_store_read_image gives it from a store whose features are SPARSE. */
+    size_t encoded_bytes;
     const float *boxes;    /* [cells][4]: x1, y1, x2, y2 */
     const uint8_t *pixels; /* [height][width][3] */
     const void *picture;   /* a PNG or JPEG file */

@@ -17,6 +17,7 @@ struct hp_store_writer {
     char *path, *partial;
     hp_store_plan_t plan;
     size_t feature_bytes, pixel_bytes; /* of a cell; of an image */
+    unsigned char *record;             /* room for encoded features; NULL where they are not */
     int lock;                          /* descriptor of the identity file, locked */
     MDB_env *env;
     MDB_txn *txn;

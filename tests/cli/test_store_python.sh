@@ -37,6 +37,45 @@ print("read", m.questions, "questions")
 END
 PYTHONPATH="$work" /usr/bin/python3 "$work/reader.py" "$work"
 
+# Encoded features: the same bits as in the files they came from; zeros of both signs, subnormal numbers.
+mkdir "$work/npy"
+/usr/bin/python3 - "$work" <<'PYTHON'
+import json, sys
+import numpy as np
+work = sys.argv[1]
+r = np.random.default_rng(5)
+for i in range(6):
+    f = np.maximum(r.standard_normal((3, 3, 70)) - (1 if i else -9), 0).astype("<f2") * np.float16(1 if i % 2 else -1e-6)
+    np.save(f"{work}/npy/{i}.npy", f)
+questions = [{"image_id": i, "question": "What?", "question_id": i} for i in range(6)]
+json.dump(questions, open(work + "/q.json", "w"))
+PYTHON
+{
+    sed '/^import json, sys$/,$d' "$work/reader.py"
+    cat <<'END'
+import sys
+work = sys.argv[1]
+forms, size = set(), {}
+for encoding in ("raw", "sparse", "auto"):
+    store = Store(f"{work}/{encoding}")
+    assert store.manifest.feature_encoding == (encoding != "raw")
+    for i in range(6):
+        want = np.load(f"{work}/npy/{i}.npy").reshape(9, 70)
+        assert store.features(i).tobytes() == want.tobytes(), (encoding, i)
+    size[encoding] = sum(len(store.get("features", i)) for i in range(6))
+    if encoding == "auto": forms = {bytes(store.get("features", i))[0] for i in range(6)}
+assert forms == {0, 1} and size["auto"] < size["sparse"] < size["raw"], (forms, size)
+print("bytes", size)
+END
+} > "$work/encoded.py"
+for e in raw sparse auto; do
+    "$HANPS" data import vqa --questions "$work/q.json" --features "$work/npy" --encoding $e --out "$work/$e" > "$work/log"
+    "$HANPS" data verify "$work/$e" > "$work/log"
+    "$HANPS" data info "$work/$e" --json > "$work/$e.json"
+done
+grep -q '"feature_encoding": "sparse"' "$work/auto.json"
+PYTHONPATH="$work" /usr/bin/python3 "$work/encoded.py" "$work"
+
 # A store made elsewhere that lacks an image's features: verify names it.
 cp -r "$work/store" "$work/lacks"
 /usr/bin/python3 - "$work/lacks/data.mdb" <<'PYTHON'

@@ -364,12 +364,16 @@ static void test_manifest_bits(void **state) {
         assert_true(status == HP_CORRUPT || (i < 16 && status == HP_INPUT)); /* a version */
         assert_int_equal(pwrite(fd, &data[i / 8], 1, i / 8), 1);
     }
-    data[1] = 2; /* version 2 */
+    data[1] = 2; /* version 2, for encoded features */
     assert_int_equal(pwrite(fd, data, 2, 0), 2);
     hp_store_t *store = NULL;
     hp_error_t err;
-    assert_int_equal(hp_store_open(path, &store, &err), HP_INPUT);
+    assert_int_equal(hp_store_open(path, &store, &err), HP_CORRUPT);
     assert_non_null(strstr(err.text, "version 2"));
+    data[1] = 3;
+    assert_int_equal(pwrite(fd, data, 2, 0), 2);
+    assert_int_equal(hp_store_open(path, &store, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "version 3"));
     assert_int_equal(ftruncate(fd, 0), 0); /* empty: damaged, not of another version */
     assert_int_equal(hp_store_open(path, &store, &err), HP_CORRUPT);
     assert_non_null(strstr(err.text, "damaged"));

@@ -75,8 +75,8 @@ static hp_status_t collect_sources(job_t *job, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, IDENTITY, 1, "an identity", err));
     job->identity = p;
-    snprintf(text, sizeof text, "vqa %s %s %llu %llu %llu %s %d %d", i->vocabulary,
-             hp_dtype_name(i->dtype), (unsigned long long)i->answers,
+    snprintf(text, sizeof text, "vqa %s %s %s %llu %llu %llu %s %d %d", i->vocabulary,
+             hp_dtype_name(i->dtype), hp_encoding_name(i->encoding), (unsigned long long)i->answers,
              (unsigned long long)i->least_answer, (unsigned long long)i->least_word,
              i->tokenizer->name, (int)i->metric, i->skip_missing);
     identify(job, text);
@@ -276,6 +276,7 @@ static hp_status_t open_writer(job_t *job, hp_error_t *err) {
     if (job->features != NULL) {
         const wk_features_shape_t *s = wk_features_shape(job->features);
         plan.feature_dtype = i->dtype;
+        plan.encoding = i->encoding;
         plan.grid_height = s->grid_height;
         plan.grid_width = s->grid_width;
         plan.max_cells = s->cells;

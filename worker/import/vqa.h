@@ -26,6 +26,7 @@ typedef struct {
     const char *vocabulary;                /* the split that words and answers are counted in */
     const wk_features_options_t *features; /* NULL: none */
     hp_dtype_t dtype;
+    hp_encoding_t encoding;                 /* of the features */
     const char *pictures, *picture_pattern; /* a folder; NULL: none */
     uint64_t answers;                       /* at most this many, the most frequent */
     uint64_t least_answer, least_word;      /* occurrences below which one is left out */
