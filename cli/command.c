@@ -13,6 +13,7 @@ const cli_command_t *cli_commands(void) {
         {"masks", "show what a trained model looked at", cli_masks},
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
         {"report", "curves of one run or several, as a page", cli_report},
+        {"score", "score a file of answers, without a model", cli_score},
         {"stop", "ask a run for a checkpoint and its end", cli_stop},
         {"train", "train a model, in one process or as a rank of mpirun", cli_train},
         {NULL, NULL, NULL},

@@ -26,6 +26,7 @@ hp_status_t cli_masks(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_monitor(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_report(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_checkpoint(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_score(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_export(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_stop(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_bench(int argc, char **argv, hp_error_t *err);

@@ -1,6 +1,7 @@
 /* hanps eval: answers a split with a trained model and scores the answers. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/scores.h"
 #include "common/file.h"
 #include "common/gemm.h"
 #include "common/memory.h"
@@ -82,25 +83,11 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_e
 typedef struct {
     const hp_split_t *split;
     int64_t step;
-    wk_metric_t metric;
-    bool humans;     /* some question has human answers: the VQA accuracies mean something */
     int32_t *answer; /* [split->count] */
     wk_evaluation_t evaluation;
-    wk_tally_t tally;
+    cli_scores_t scores;
     yajl_gen results; /* NULL: not asked for */
 } report_t;
-
-static hp_status_t choose_metric(const char *name, hp_metric_t of_store, wk_metric_t *metric,
-                                 hp_error_t *err) {
-    *metric = of_store == HP_METRIC_VQA ? WK_VQA_2021 : WK_EXACT;
-    if (name == NULL) return HP_OK;
-    for (int m = 0; m < WK_METRICS; m++)
-        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
-            *metric = (wk_metric_t)m;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
-}
 
 static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_error_t *err) {
     (void)err;
@@ -109,137 +96,58 @@ static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_
     return HP_OK;
 }
 
-static void put_key(yajl_gen gen, const char *text) {
-    yajl_gen_string(gen, (const unsigned char *)text, strlen(text));
-}
-
 static hp_status_t note_scored(void *context, const hp_question_t *question, const char *answer,
                                const double score[WK_METRICS], hp_error_t *err) {
     (void)score;
     (void)err;
     report_t *r = context;
-    r->humans |= question->answers > 1;
+    r->scores.humans |= question->answers > 1;
     if (r->results == NULL) return HP_OK;
     yajl_gen_map_open(r->results);
-    put_key(r->results, "question_id");
+    cli_put_key(r->results, "question_id");
     yajl_gen_integer(r->results, question->question_id);
-    put_key(r->results, "answer");
-    put_key(r->results, answer);
+    cli_put_key(r->results, "answer");
+    cli_put_key(r->results, answer);
     yajl_gen_map_close(r->results);
     return HP_OK;
 }
 
-/* Two decimals as they are printed, not as a double spells them. */
-static void put_percent(yajl_gen gen, const wk_type_score_t *score, wk_metric_t metric) {
-    char text[32];
-    int n = snprintf(text, sizeof text, "%.2f", wk_percent(score, metric));
-    yajl_gen_number(gen, text, (size_t)n);
-}
-
-static void put_real(yajl_gen gen, const char *key, double value, int decimals) {
-    char text[64];
-    int n = snprintf(text, sizeof text, "%.*f", decimals, value);
-    put_key(gen, key);
-    yajl_gen_number(gen, text, (size_t)n);
-}
-
-static void put_scores(yajl_gen gen, const wk_tally_t *tally, wk_metric_t metric) {
-    put_key(gen, "overall");
-    put_percent(gen, &tally->overall, metric);
-    put_key(gen, "per_answer_type");
+static void put_report(yajl_gen gen, report_t *r) {
     yajl_gen_map_open(gen);
-    for (int i = 0; i < tally->answer_types; i++) {
-        put_key(gen, tally->answer_type[i].name);
-        put_percent(gen, &tally->answer_type[i], metric);
-    }
-    yajl_gen_map_close(gen);
-    put_key(gen, "per_question_type");
-    yajl_gen_map_open(gen);
-    for (int i = 0; i < tally->question_types; i++) {
-        put_key(gen, tally->question_type[i].name);
-        put_percent(gen, &tally->question_type[i], metric);
-    }
-    yajl_gen_map_close(gen);
-}
-
-static void put_report(yajl_gen gen, const report_t *r) {
-    yajl_gen_map_open(gen);
-    put_key(gen, "split");
-    put_key(gen, r->split->name);
-    put_key(gen, "step");
+    cli_put_key(gen, "split");
+    cli_put_key(gen, r->split->name);
+    cli_put_key(gen, "step");
     yajl_gen_integer(gen, r->step);
-    put_key(gen, "examples");
+    cli_put_key(gen, "examples");
     yajl_gen_integer(gen, (long long)r->evaluation.examples);
-    put_key(gen, "metric");
-    put_key(gen, wk_metric_name(r->metric));
-    put_scores(gen, &r->tally, r->metric);
-    put_real(gen, "cells_mean", r->evaluation.cells_mean, 2);
-    put_real(gen, "loss", r->evaluation.loss_mean, 4);
-    put_real(gen, "seconds", r->evaluation.seconds, 2);
-    for (int m = 0; m < WK_METRICS; m++) {
-        if (m != WK_EXACT && !r->humans) continue;
-        put_key(gen, wk_metric_name((wk_metric_t)m));
-        yajl_gen_map_open(gen);
-        put_scores(gen, &r->tally, (wk_metric_t)m);
-        yajl_gen_map_close(gen);
-    }
+    cli_scores_put(gen, &r->scores);
+    cli_put_real(gen, "cells_mean", r->evaluation.cells_mean, 2);
+    cli_put_real(gen, "loss", r->evaluation.loss_mean, 4);
+    cli_put_real(gen, "seconds", r->evaluation.seconds, 2);
+    cli_scores_put_all(gen, &r->scores);
     yajl_gen_map_close(gen);
-}
-
-static hp_status_t write_gen(yajl_gen gen, const char *path, hp_error_t *err) {
-    const unsigned char *text;
-    size_t bytes;
-    if (yajl_gen_get_buf(gen, &text, &bytes) != yajl_gen_status_ok)
-        return hp_fail(err, HP_INTERNAL, "'%s': the JSON is not complete", path);
-    return hp_write_file(path, text, bytes, err);
 }
 
 /* RUN/eval has every evaluation; a run folder that cannot be written is no reason to fail. */
-static hp_status_t write_json(const args_t *args, const report_t *r, hp_error_t *err) {
+static hp_status_t write_json(const args_t *args, report_t *r, hp_error_t *err) {
     yajl_gen gen = yajl_gen_alloc(NULL);
     if (gen == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the JSON");
     yajl_gen_config(gen, yajl_gen_beautify, 1);
     put_report(gen, r);
-    hp_status_t status = args->json != NULL ? write_gen(gen, args->json, err) : HP_OK;
+    hp_status_t status = args->json != NULL ? cli_write_json(gen, args->json, err) : HP_OK;
     char name[128], path[HP_RUN_PATH];
     hp_error_t ignored;
     snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->split->name, r->step);
     if (hp_run_path(args->run, name, path, &ignored) != HP_OK ||
-        write_gen(gen, path, &ignored) != HP_OK)
+        cli_write_json(gen, path, &ignored) != HP_OK)
         fprintf(stderr, "hanps eval: warning: %s\n", ignored.text);
     yajl_gen_free(gen);
     return status;
 }
 
-static void print_row(const char *name, const wk_type_score_t *score, const report_t *r) {
-    printf("%-32.32s %9" PRIu64 " %9.2f", name, score->count, wk_percent(score, r->metric));
-    for (int m = 0; r->humans && m < WK_METRICS; m++)
-        if (m != (int)r->metric) printf(" %9.2f", wk_percent(score, (wk_metric_t)m));
-    putchar('\n');
-}
-
-static void print_report(const report_t *r, const char *run) {
-    static const char *const order[][2] = {
-        {"yes/no", "Yes/No"}, {"number", "Number"}, {"other", "Other"}};
-    const wk_tally_t *t = &r->tally;
-    printf("%s, step %" PRId64 ", split %s\n\n%-32s %9s %9s", run, r->step, r->split->name, "",
-           "questions", wk_metric_name(r->metric));
-    for (int m = 0; r->humans && m < WK_METRICS; m++)
-        if (m != (int)r->metric) printf(" %9s", wk_metric_name((wk_metric_t)m));
-    putchar('\n');
-    print_row("Overall", &t->overall, r);
-    for (size_t k = 0; k < 3; k++)
-        for (int i = 0; i < t->answer_types; i++)
-            if (strcmp(t->answer_type[i].name, order[k][0]) == 0)
-                print_row(order[k][1], &t->answer_type[i], r);
-    for (int i = 0; i < t->answer_types; i++) {
-        bool known = false;
-        for (size_t k = 0; k < 3; k++) known |= strcmp(t->answer_type[i].name, order[k][0]) == 0;
-        if (!known) print_row(t->answer_type[i].name, &t->answer_type[i], r);
-    }
-    printf("\nby question type\n");
-    for (int i = 0; i < t->question_types; i++)
-        print_row(t->question_type[i].name, &t->question_type[i], r);
+static void print_report(report_t *r, const char *run) {
+    printf("%s, step %" PRId64 ", split %s\n\n", run, r->step, r->split->name);
+    cli_scores_print(&r->scores);
     printf("\nselected cells a question %.2f, loss %.4f, %.0f questions/s\n",
            r->evaluation.cells_mean, r->evaluation.loss_mean,
            r->evaluation.seconds > 0 ? (double)r->evaluation.examples / r->evaluation.seconds : 0);
@@ -251,7 +159,7 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
     const char *name = args->split != NULL ? args->split : trained->config.data.valid;
     int split = 0;
     void *p = NULL;
-    HP_TRY(choose_metric(args->metric, info->metric, &r->metric, err));
+    HP_TRY(cli_scores_metric(args->metric, info->metric, &r->scores.metric, err));
     if (name[0] == '\0')
         return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
     HP_TRY(hp_store_find_split(trained->store, name, &split, err));
@@ -272,10 +180,11 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
         if (r->results == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the results");
         yajl_gen_array_open(r->results);
     }
-    HP_TRY(wk_score_split(trained->store, r->split, r->answer, note_scored, r, &r->tally, err));
+    HP_TRY(
+        wk_score_split(trained->store, r->split, r->answer, note_scored, r, &r->scores.tally, err));
     if (args->results != NULL) {
         yajl_gen_array_close(r->results);
-        HP_TRY(write_gen(r->results, args->results, err));
+        HP_TRY(cli_write_json(r->results, args->results, err));
     }
     HP_TRY(write_json(args, r, err));
     print_report(r, args->run);
@@ -308,7 +217,7 @@ hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
         if (status == HP_OK) status = evaluate(&args, &trained, &report, err);
     }
     if (report.results != NULL) yajl_gen_free(report.results);
-    wk_tally_release(&report.tally);
+    wk_tally_release(&report.scores.tally);
     hp_free(report.answer);
     wk_trained_close(&trained);
     hp_free(set);

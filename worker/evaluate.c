@@ -4,9 +4,12 @@
 #include "worker/data/batch.h"
 #include "worker/data/prefetch.h"
 #include "worker/data/sampler.h"
+#include "worker/import/nlvr.h"
 #include "worker/model.h"
 
 #include <math.h>
+#include <string.h>
+#include <strings.h>
 
 typedef struct {
     const wk_evaluate_options_t *options;
@@ -115,6 +118,19 @@ hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *r
     return HP_OK;
 }
 
+hp_status_t wk_score_question(wk_scorer_t *scorer, const hp_question_t *q, const char *answer,
+                              wk_tally_t *tally, double score[WK_METRICS], hp_error_t *err) {
+    for (int m = 0; m < WK_METRICS; m++) score[m] = 0;
+    if (answer != NULL) HP_TRY(wk_score(scorer, answer, q, score, err));
+    if (strcmp(q->answer_type, WK_NLVR_ANSWER_TYPE) == 0 &&
+        strcmp(q->question_type, WK_NLVR_QUESTION_TYPE) == 0) {
+        bool right = answer != NULL && q->target != NULL && strcasecmp(answer, q->target) == 0;
+        for (int m = 0; m < WK_METRICS; m++) score[m] = right;
+        HP_TRY(wk_tally_add_statement(tally, q->question_id / WK_NLVR_IDS, right, err));
+    }
+    return wk_tally_add(tally, q->answer_type, q->question_type, score, err);
+}
+
 static hp_status_t score_all(hp_store_t *store, hp_store_reader_t *reader, wk_scorer_t *scorer,
                              const hp_split_t *split, const int32_t *answer, wk_scored_t each,
                              void *context, wk_tally_t *tally, hp_error_t *err) {
@@ -124,8 +140,7 @@ static hp_status_t score_all(hp_store_t *store, hp_store_reader_t *reader, wk_sc
         double score[WK_METRICS];
         const char *text = answer[i] >= 0 ? info->answer[answer[i]] : "";
         HP_TRY(hp_store_read_question(reader, split->first + i, &q, err));
-        HP_TRY(wk_score(scorer, text, &q, score, err));
-        HP_TRY(wk_tally_add(tally, q.answer_type, q.question_type, score, err));
+        HP_TRY(wk_score_question(scorer, &q, text, tally, score, err));
         if (each != NULL) HP_TRY(each(context, &q, text, score, err));
     }
     return HP_OK;

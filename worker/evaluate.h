@@ -41,6 +41,12 @@ typedef struct {
 hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *result,
                         hp_error_t *err) HP_MUST_CHECK;
 
+/* Score one answer, NULL for none, and add it to the tally; of NLVR its sentence too (there upper
+ * and lower case are alike, as its evaluation has it). */
+hp_status_t wk_score_question(wk_scorer_t *scorer, const hp_question_t *question,
+                              const char *answer, wk_tally_t *tally, double score[WK_METRICS],
+                              hp_error_t *err) HP_MUST_CHECK;
+
 /* Score answers given as classes: answer[i] is that of question split->first + i, -1 for none.
  * `each` may be NULL; it sees every question in the order of the store with its answer's text and
  * scores. The tally is released by the caller (wk_tally_release). */

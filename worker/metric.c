@@ -259,9 +259,45 @@ hp_status_t wk_tally_add(wk_tally_t *t, const char *answer_type, const char *que
     return HP_OK;
 }
 
+hp_status_t wk_tally_add_statement(wk_tally_t *t, int64_t sentence, bool correct, hp_error_t *err) {
+    if (t->statements == t->statement_capacity) {
+        size_t more = t->statement_capacity > 0 ? 2 * t->statement_capacity : 1024;
+        void *p = NULL;
+        HP_TRY(hp_allocate(&p, more, sizeof *t->statement, "sentences", err));
+        if (t->statements > 0) memcpy(p, t->statement, t->statements * sizeof *t->statement);
+        hp_free(t->statement);
+        t->statement = p;
+        t->statement_capacity = more;
+    }
+    t->statement[t->statements++] = (wk_statement_t){sentence, correct};
+    return HP_OK;
+}
+
+static int by_sentence(const void *a, const void *b) {
+    const wk_statement_t *x = a, *y = b;
+    return (x->sentence > y->sentence) - (x->sentence < y->sentence);
+}
+
+uint64_t wk_tally_sentences(wk_tally_t *t, uint64_t *consistent_p) {
+    uint64_t sentences = 0;
+    *consistent_p = 0;
+    if (t->statements == 0) return 0;
+    qsort(t->statement, t->statements, sizeof *t->statement, by_sentence);
+    for (uint64_t i = 0, end; i < t->statements; i = end) {
+        bool all = true;
+        for (end = i; end < t->statements && t->statement[end].sentence == t->statement[i].sentence;
+             end++)
+            all &= t->statement[end].correct;
+        sentences++;
+        *consistent_p += all;
+    }
+    return sentences;
+}
+
 void wk_tally_release(wk_tally_t *t) {
     for (int i = 0; i < t->answer_types; i++) hp_free(t->answer_type[i].name);
     for (int i = 0; i < t->question_types; i++) hp_free(t->question_type[i].name);
+    hp_free(t->statement);
     hp_free(t->answer_type);
     hp_free(t->question_type);
     *t = (wk_tally_t){0};

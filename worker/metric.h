@@ -20,6 +20,7 @@
 #include "common/status.h"
 #include "common/store.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,8 +50,17 @@ typedef struct {
     double sum[WK_METRICS];
 } wk_type_score_t;
 
+/* A prediction about an NLVR sentence and one of its images. */
+typedef struct {
+    int64_t sentence;
+    bool correct;
+} wk_statement_t;
+
 typedef struct {
     wk_type_score_t overall;
+    uint64_t statements;
+    size_t statement_capacity;
+    wk_statement_t *statement;
     int answer_types, question_types;
     wk_type_score_t *answer_type;   /* in alphabetical order */
     wk_type_score_t *question_type; /* the same */
@@ -58,6 +68,12 @@ typedef struct {
 
 hp_status_t wk_tally_add(wk_tally_t *tally, const char *answer_type, const char *question_type,
                          const double score[WK_METRICS], hp_error_t *err) HP_MUST_CHECK;
+/* NLVR's consistency (metrics_images.py of lil-lab/nlvr): how many sentences have all their images
+ * answered rightly.
+ * wk_tally_sentences returns how many sentences there are in all. */
+hp_status_t wk_tally_add_statement(wk_tally_t *tally, int64_t sentence, bool correct,
+                                   hp_error_t *err) HP_MUST_CHECK;
+uint64_t wk_tally_sentences(wk_tally_t *tally, uint64_t *consistent_p);
 void wk_tally_release(wk_tally_t *tally);
 
 /* 100 sum / count with two decimals, as Python's round gives it; 0 where nothing was counted. */

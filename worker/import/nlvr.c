@@ -45,7 +45,7 @@ static bool parse_identifier(const char *text, int64_t *id_p) {
     if (sscanf(text, "%9d-%9d%n", &major, &minor, &end) != 2 || text[end] != '\0' || major < 0 ||
         minor < 0 || minor > 99)
         return false;
-    *id_p = ((int64_t)major * 100 + minor) * 10;
+    *id_p = (int64_t)major * WK_NLVR_IDS + minor * 10;
     return true;
 }
 
@@ -74,8 +74,8 @@ static hp_status_t add_line(const wk_nlvr_options_t *options, wk_pixel_set_t *se
                                           .image = image,
                                           .path = path,
                                           .text = line->sentence,
-                                          .question_type = "statement",
-                                          .answer_type = "true/false",
+                                          .question_type = WK_NLVR_QUESTION_TYPE,
+                                          .answer_type = WK_NLVR_ANSWER_TYPE,
                                           .answer = line->label};
         HP_TRY(wk_pixels_add(set, split, &record, err));
     }

@@ -6,6 +6,12 @@
 
 #include "worker/import/pixels.h"
 
+#define WK_NLVR_QUESTION_TYPE "statement"
+#define WK_NLVR_ANSWER_TYPE   "true/false"
+
+/* question_id of sentence 1304, its image 2, permutation p: 130402p. */
+enum { WK_NLVR_IDS = 1000 }; /* of a sentence */
+
 typedef struct {
     const char *folder;
     int permutations;      /* 1 to 6 orders of the three boxes: images of an example */

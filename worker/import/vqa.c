@@ -409,22 +409,12 @@ static hp_status_t write_question(job_t *job, const wk_vqa_set_t *set, const wk_
         job->human = p;
         job->human_room = q->answers * 2;
     }
-    for (uint32_t a = 0; a < q->answers; a++) {
-        const wk_vqa_answer_t *from = &set->answer[q->first_answer + a];
-        job->human[a] = (hp_answer_t){wk_strings_get(&job->strings, from->text), from->answer_id,
-                                      from->confidence};
-    }
-    hp_question_t out = {.question_id = q->question_id,
-                         .image = (uint32_t)job->ordinal[q->image],
-                         .text = text,
-                         .tokens = tokens,
-                         .token = job->token,
-                         .question_type = wk_strings_get(&job->strings, q->question_type),
-                         .answer_type = wk_strings_get(&job->strings, q->answer_type),
-                         .target = wk_strings_get(&job->strings, q->target),
-                         .label = q->annotated ? job->label[q->target] : -1,
-                         .answers = (int)q->answers,
-                         .answer = job->human};
+    hp_question_t out;
+    wk_vqa_question(set, q, job->human, &out);
+    out.image = (uint32_t)job->ordinal[q->image];
+    out.tokens = tokens;
+    out.token = job->token;
+    out.label = q->annotated ? job->label[q->target] : -1;
     job->report.unlabelled += out.label < 0;
     job->report.questions++;
     return hp_store_write_question(job->writer, &out, err);

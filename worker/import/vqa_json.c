@@ -126,6 +126,24 @@ static hp_status_t add_question(wk_vqa_set_t *set, const wk_vqa_question_t *q, h
     return HP_OK;
 }
 
+void wk_vqa_question(const wk_vqa_set_t *set, const wk_vqa_question_t *q, hp_answer_t *human,
+                     hp_question_t *out) {
+    const wk_strings_t *strings = set->strings;
+    for (uint32_t a = 0; a < q->answers; a++) {
+        const wk_vqa_answer_t *from = &set->answer[q->first_answer + a];
+        human[a] =
+            (hp_answer_t){wk_strings_get(strings, from->text), from->answer_id, from->confidence};
+    }
+    *out = (hp_question_t){.question_id = q->question_id,
+                           .text = wk_strings_get(strings, q->text),
+                           .question_type = wk_strings_get(strings, q->question_type),
+                           .answer_type = wk_strings_get(strings, q->answer_type),
+                           .target = wk_strings_get(strings, q->target),
+                           .label = -1,
+                           .answers = (int)q->answers,
+                           .answer = human};
+}
+
 void wk_vqa_release(wk_vqa_set_t *set) {
     hp_free(set->question);
     hp_free(set->answer);
@@ -173,6 +191,12 @@ static uint32_t most_frequent(const wk_vqa_set_t *set, const wk_vqa_question_t *
 static int end_annotation(parser_t *p) {
     if (!need(p, KEY_QUESTION_ID, "question_id") || !need(p, KEY_ANSWERS, "answers")) return 0;
     int64_t number = wk_vqa_find(p->set, p->now.question_id);
+    if (number < 0 && p->set->alone) {
+        p->now.record = (uint32_t)p->records + 1;
+        hp_status_t status = add_question(p->set, &p->now, p->err);
+        if (status != HP_OK) return library(p, status);
+        number = (int64_t)p->set->questions - 1;
+    }
     if (number < 0) return stop(p, "no question of the split has this question_id");
     wk_vqa_question_t *q = &p->set->question[number];
     if (q->annotated) return stop(p, "the question has an annotation already");

@@ -5,8 +5,10 @@
 #define WK_VQA_JSON_H
 
 #include "common/status.h"
+#include "common/store.h"
 #include "worker/import/text.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
@@ -37,6 +39,7 @@ typedef struct {
     uint32_t *table; /* question number + 1 by question_id */
     size_t table_size;
     uint32_t files;
+    bool alone; /* annotations come without questions: each one makes its question */
 } wk_vqa_set_t;
 
 /* Adds the questions of a file. HP_INPUT: the line says file, line, record and what is expected. */
@@ -46,6 +49,10 @@ hp_status_t wk_vqa_read_questions(wk_vqa_set_t *set, const char *path,
 hp_status_t wk_vqa_read_annotations(wk_vqa_set_t *set, const char *path,
                                     hp_error_t *err) HP_MUST_CHECK;
 int64_t wk_vqa_find(const wk_vqa_set_t *set, int64_t question_id); /* -1: none */
+/* The question as a store has it, but for image, tokens and label. human: [q->answers]; the strings
+ * are those of the set. */
+void wk_vqa_question(const wk_vqa_set_t *set, const wk_vqa_question_t *q, hp_answer_t *human,
+                     hp_question_t *out);
 void wk_vqa_release(wk_vqa_set_t *set);
 
 #endif
