@@ -94,6 +94,8 @@ typedef struct {
         double lr, beta1, beta2, eps, clip_norm;
         bool lazy; /* Adam skips embedding rows without a gradient */
         bool staleness_scaling;
+        double max_norm; /* of a unit's gradient; 0: no limit */
+        int max_refused; /* units refused in a row that end the run */
     } optimizer;
     struct {
         int servers;

@@ -125,6 +125,12 @@ const hp_key_t hp_keys[] = {
             "move by their moments."},
     {KEY(optimizer.staleness_scaling), .initial = "false", RESUMABLE,
      .doc = "Divide the rate by 1 + the staleness of a push (async)."},
+    {KEY(optimizer.max_norm), .initial = "0", RANGE(0, 1e30), RESUMABLE,
+     .doc = "A unit whose mean gradient has a larger norm than this is refused, as one that is not "
+            "finite always is. 0: no limit."},
+    {KEY(optimizer.max_refused), .initial = "5", RANGE(1, 1e9), .unit = "units", RESUMABLE,
+     .doc = "Refused units in a row, of one worker or of all, after which the run ends with a "
+            "checkpoint."},
 
     {KEY(cluster.servers), .initial = "1", RANGE(1, 4096), .unit = "ranks", RESUMABLE,
      .doc = "Ranks that hold the weights; the rest are workers. --servers overrides it."},

@@ -27,7 +27,9 @@
     X(RETIRE, 0, 0, "w>0: every server has acknowledged `unit`")                                   \
     X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot")                                     \
     X(GRANT, 0, 0, "s>w: send `unit` to slot `count`")                                             \
-    X(COMMIT, 0, 0, "w>s: all of `unit` is sent; value: examples, real: squared norm")             \
+    X(COMMIT, 0, 0,                                                                                \
+      "w>s: all of `unit` is sent; value: examples, real: squared norm, count: parameter to "      \
+      "blame")                                                                                     \
     X(ABORT, 0, 0, "w>s: `unit` will not come; value: chunks of it that were sent")                \
     X(ACK, 0, 0, "s>w: `unit` is applied; step: versions, count: staleness")                       \
     X(PULL, 0, 0, "w>s: weights of `step` (or after my last commit), to tags of `count`")          \

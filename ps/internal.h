@@ -1,6 +1,7 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
- * order.c: when a push is applied; pull.c: weights; cut.c: this server's part of a checkpoint;
- * lead.c and liveness.c: what server 0 alone does. All of it runs in the communication thread. */
+ * order.c: when a push is applied; refuse.c: which are not; pull.c: weights; cut.c: this server's
+ * part of a checkpoint; lead.c and liveness.c: what server 0 alone does. All of it runs in the
+ * communication thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -46,6 +47,7 @@ struct ps_slot {
     uint64_t sent; /* where aborted: chunks that will arrive */
     bool committed, nonfinite;
     bool malformed; /* something in it was not as it must be */
+    uint32_t worst; /* where it is refused: the parameter to name */
     double squared_norm;
     int64_t oldest; /* sequence of the oldest weights it was computed from */
     int64_t staleness;
@@ -77,6 +79,9 @@ typedef struct {
     int unapplied;         /* pushes committed and not given to the applier */
     int sends;             /* under way */
     int64_t sending;       /* bytes of them */
+
+    int64_t refused; /* its units whose gradient was not taken */
+    int refused_run; /* without a good one between them */
 } ps_worker_t;
 
 /* A checkpoint's way through one server. */
@@ -147,8 +152,8 @@ struct ps_server {
 
     uint64_t received, sent;         /* bytes of gradients and weights */
     int64_t staleness[PS_STALENESS]; /* pushes applied with it, where not `sync` */
-    uint64_t nonfinite;
-    int nonfinite_run; /* without a good one between them */
+    int64_t refused;                 /* units, by all workers */
+    int refused_run;                 /* without a good one between them */
     double began, logged;
     int64_t logged_made;
     hp_metrics_t *metrics;
@@ -187,6 +192,11 @@ void ps_order_progress(ps_server_t *s);
 /* Is the unit still to be applied here? */
 bool ps_order_wants(const ps_server_t *s, uint64_t unit);
 static inline int64_t ps_order_step(const ps_server_t *s) { return s->step_base + s->given; }
+
+/* refuse.c */
+/* May the push not be used? Counts it, and ends the run where there are too many. */
+bool ps_refuse(ps_server_t *s, const ps_slot_t *slot);
+void ps_refuse_log(const ps_server_t *s);
 
 /* pull.c */
 void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m);

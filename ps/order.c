@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { NORMS_A_MESSAGE = HP_MESSAGE_PAYLOAD / sizeof(double), NONFINITE_LIMIT = 5 };
+enum { NORMS_A_MESSAGE = HP_MESSAGE_PAYLOAD / sizeof(double) };
 
 static double clip_norm(const ps_server_t *s) { return s->options->config->optimizer.clip_norm; }
 
@@ -43,27 +43,14 @@ static void give(ps_server_t *s, ps_job_t *job) {
     if (job->update && s->lead != NULL) ps_lead_stepped(s);
 }
 
-/* A push that adds nothing: the slot is free at once. Every server gets the same commit, so all
- * refuse the same units. */
+/* A push that adds nothing: the slot is free at once. */
 static bool refused(ps_server_t *s, ps_slot_t *slot) {
     if (slot->malformed) {
         ps_server_fail(s, HP_PEER, "unit %" PRIu64 " of worker %d is malformed", slot->unit,
                        slot->worker);
         return true;
     }
-    if (!slot->nonfinite) {
-        s->nonfinite_run = 0;
-        return slot->examples == 0;
-    }
-    s->nonfinite++;
-    s->nonfinite_run++;
-    if (s->lead == NULL) return true;
-    hp_log(s->options->log, HP_LOG_WARN,
-           "unit %" PRIu64 " of worker %d refused: its gradient is not finite", slot->unit,
-           slot->worker);
-    if (s->nonfinite_run >= NONFINITE_LIMIT)
-        ps_lead_stop(s, HP_NONFINITE, "gradients of several units in a row are not finite");
-    return true;
+    return ps_refuse(s, slot) || slot->examples == 0;
 }
 
 static void apply(ps_server_t *s, ps_slot_t *slot) {

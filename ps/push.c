@@ -213,6 +213,7 @@ void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m) {
     slot->examples = m->value;
     slot->squared_norm = m->real;
     slot->nonfinite = (m->flags & HP_MSG_NONFINITE) != 0;
+    slot->worst = m->count;
     slot->oldest = s->worker[worker].oldest;
     s->worker[worker].unapplied++;
     maybe_ready(slot);

@@ -339,7 +339,7 @@ static void log_line(ps_server_t *s, double now, bool final) {
                    (int64_t)(s->sent + hp_mailbox_sent_bytes(s->mailbox)));
     hp_metrics_real(s->metrics, "adam_s", ps_applier_seconds(s->applier));
     hp_metrics_int(s->metrics, "queue", ps_applier_queue(s->applier));
-    hp_metrics_int(s->metrics, "refused", (int64_t)s->nonfinite);
+    ps_refuse_log(s);
     if (!s->sync) hp_metrics_ints(s->metrics, "staleness", PS_STALENESS, s->staleness);
     bool failed = hp_metrics_line(s->metrics, &err) != HP_OK;
     if (failed && !s->log_failed)

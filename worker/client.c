@@ -154,6 +154,7 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     c->params = params;
     c->servers = config->cluster.servers;
     c->sync = config->cluster.consistency == HP_SYNC;
+    c->max_norm = config->optimizer.max_norm;
     c->room = config->data.prefetch + 1 < 16 ? config->data.prefetch + 1 : 16;
     c->have_step = -1;
     c->pull_used = true;
@@ -451,6 +452,9 @@ hp_status_t wk_client_commit(wk_client_t *c, int64_t examples, hp_error_t *err) 
         if (!c->is_final[i]) make_final(c, i);
     double norm = 0;
     for (int k = 0; k < c->plan.chunks; k++) norm += c->chunk_norm[k];
+    bool good = isfinite(norm) &&
+                (c->max_norm <= 0 || examples <= 0 || sqrt(norm) / (double)examples <= c->max_norm);
+    c->worst = good ? 0 : wk_client_worst(c);
     pthread_mutex_lock(&c->lock);
     if (!c->voided) {
         c->examples = (uint64_t)examples;

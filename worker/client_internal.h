@@ -58,6 +58,7 @@ struct wk_client {
     int servers;
     bool sync;
     uint64_t digest;
+    double max_norm;               /* above it the servers refuse a gradient; 0: no limit */
     int room;                      /* units held at once */
     int *first_chunk, *last_chunk; /* [params->count] chunks a parameter lies in */
     pthread_t thread;
@@ -89,6 +90,7 @@ struct wk_client {
     int64_t step;
     uint64_t examples;
     double squared_norm;
+    uint32_t worst; /* the parameter to name where the servers will refuse the gradient */
 
     /* push */
     float *grads;            /* [params->total] */
@@ -127,6 +129,8 @@ struct wk_client {
 void wk_client_fail(wk_client_t *c, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
 /* Under the lock: a pull of the weights of `step` into the other buffer. */
 void wk_client_plan_pull(wk_client_t *c, int64_t step);
+/* The first parameter of the table whose gradient is not finite; else that of the largest norm. */
+uint32_t wk_client_worst(const wk_client_t *c);
 /* The communication thread. */
 void *wk_client_communicate(void *client);
 

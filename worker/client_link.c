@@ -92,6 +92,7 @@ static void commit_push(wk_client_t *c) {
                             .flags = finite ? 0 : HP_MSG_NONFINITE,
                             .unit = c->unit,
                             .value = c->examples,
+                            .count = c->worst,
                             .real = finite ? c->squared_norm : 0};
     bool all = true;
     if (c->voided) { /* while it waited for a slot */

@@ -97,6 +97,14 @@ static void param_gradient(const hp_param_t *p, uint64_t unit, const float *weig
     }
 }
 
+/* Gradients that the servers are to refuse. */
+static void spoil(const fake_t *f, uint64_t unit, float *grads) {
+    const hp_param_t *p = &f->params.param[1];
+    if (f->nonfinite >= 0 && unit >= (uint64_t)f->nonfinite) grads[p->offset] = NAN;
+    if (f->loud > 0 && unit % (uint64_t)f->loud == (uint64_t)f->loud - 1)
+        for (int64_t i = 0; i < p->count; i++) grads[p->offset + i] *= 1000;
+}
+
 static void pause_for(const fake_t *f, int worker, uint64_t unit) {
     if (worker == 0 && f->slow_us > 0) usleep((useconds_t)f->slow_us);
     if (f->seed != 0) usleep((useconds_t)(hp_random_mix(f->seed + (uint64_t)worker, unit) % 1500));
@@ -118,8 +126,7 @@ static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, int64_t own, u
     for (int i = f->params.count - 1; i >= 0; i--) {
         if (i == f->params.count / 2) moment(f, worker, own, 1);
         param_gradient(&f->params.param[i], unit, weights, grads);
-        if (f->nonfinite >= 0 && unit >= (uint64_t)f->nonfinite && i == 1)
-            grads[f->params.param[1].offset] = NAN;
+        if (i == 1) spoil(f, unit, grads);
         if (f->params.param[i].sparse_rows) HP_TRY(wk_client_sparse_rows(c, i, rows, row, err));
         HP_TRY(wk_client_final(c, i, err));
     }
@@ -277,7 +284,7 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
     hp_shard_plan_t plan;
     if (hp_shard_plan_create(&f->params, 1, &plan, NULL) != HP_OK) abort();
     hp_params_initialise(&f->params, (uint64_t)config->run.seed, 0, n, weights);
-    for (int64_t t = 0; t < steps; t++) {
+    for (int64_t t = 0, updates = 0; t < steps; t++) {
         int64_t examples = 0;
         memset(sum, 0, (size_t)n * sizeof *sum);
         for (int k = 0; k < shards; k++) {
@@ -285,12 +292,16 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
             memset(g, 0, (size_t)n * sizeof *g);
             for (int i = 0; i < f->params.count; i++)
                 param_gradient(&f->params.param[i], unit, weights, g);
+            spoil(f, unit, g);
+            double most = config->optimizer.max_norm;
+            if (most > 0 && sqrt(norm(&plan, g)) / (double)unit_examples(unit) > most) continue;
             for (int64_t i = 0; i < n; i++) sum[i] += g[i];
             examples += unit_examples(unit);
         }
+        if (examples == 0) continue;
         double scale = 1 / (double)examples;
         scale = ps_clip(config->optimizer.clip_norm, norm(&plan, sum) * scale * scale) * scale;
-        ps_adam(&adam, t + 1, n, sum, scale, weights, weights, m, m, v, v);
+        ps_adam(&adam, ++updates, n, sum, scale, weights, weights, m, m, v, v);
     }
     hp_shard_plan_release(&plan);
     hp_free(m);

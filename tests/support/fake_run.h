@@ -27,6 +27,7 @@ typedef struct {
     void (*moment)(int worker, int64_t own, int phase);
     bool barred;       /* server 0 cannot begin: it has no folder to write to */
     int64_t nonfinite; /* gradients of units from here on are not finite; -1: none */
+    int loud;          /* the gradient of each so many-th unit is far too large; 0: none */
 
     hp_params_t params;
     atomic_int used[FAKE_UNITS]; /* commits of each unit */

@@ -276,7 +276,59 @@ static void test_nonfinite(void **state) {
     fake_begin(&f, HP_ASYNC, 2, 1, 50);
     f.nonfinite = 3;
     assert_int_equal(fake_loopback(&f), HP_NONFINITE);
+    assert_non_null(strstr(f.err.text, "the gradient of lstm.weight is not finite"));
     is_reference(&f, 1, 3);
+    fake_end(&f);
+}
+
+/* The number after "key": in the last line of server 0's log; of a list, the sum. */
+static int64_t logged(const fake_t *f, const char *key) {
+    char path[300], line[4096] = "", name[64];
+    snprintf(path, sizeof path, "%s/log/server-0000.jsonl", f->run);
+    FILE *log = fopen(path, "r");
+    assert_non_null(log);
+    while (fgets(line, sizeof line, log) != NULL) continue;
+    fclose(log);
+    snprintf(name, sizeof name, "\"%s\":", key);
+    char *at = strstr(line, name);
+    assert_non_null(at);
+    at += strlen(name);
+    int64_t sum = 0;
+    bool list = *at == '[';
+    do {
+        sum += strtoll(at + list, &at, 10);
+    } while (list && *at == ',');
+    return sum;
+}
+
+/* Gradients that are too large are left out of a step, alike on every server: the bytes are those
+ * of a plain computation without them. A step of such units alone changes nothing. */
+static void test_oversized(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int shards = 1; shards <= 3; shards++) {
+            fake_begin(&f, HP_SYNC, servers, 4 - servers, 8);
+            f.config.cluster.sync_shards = shards;
+            f.config.optimizer.max_norm = 100;
+            f.config.optimizer.max_refused = 1000;
+            f.config.optimizer.clip_norm = servers == 2 ? 1 : 0;
+            f.loud = 3;
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 8);
+            is_reference(&f, shards, 8);
+            assert_int_equal(logged(&f, "refused"), 8 * shards / 3);
+            assert_int_equal(logged(&f, "refused_by_worker"), 8 * shards / 3);
+            fake_end(&f);
+        }
+    fake_begin(&f, HP_ASYNC, 2, 1, 50);
+    f.loud = 1;
+    f.config.optimizer.max_norm = 100;
+    f.config.optimizer.max_refused = 7;
+    assert_int_equal(fake_loopback(&f), HP_NONFINITE);
+    assert_non_null(strstr(f.err.text, "7 units in a row are refused"));
+    assert_non_null(strstr(f.err.text, "above optimizer.max_norm 100, most of it in lstm.weight"));
+    assert_int_equal(logged(&f, "refused"), f.outcome.step);
     fake_end(&f);
 }
 
@@ -313,7 +365,8 @@ int main(void) {
         cmocka_unit_test(test_sync_checkpoints), cmocka_unit_test(test_async),
         cmocka_unit_test(test_async_one_worker), cmocka_unit_test(test_async_resume),
         cmocka_unit_test(test_worker_leaves),    cmocka_unit_test(test_nonfinite),
-        cmocka_unit_test(test_bounded),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_oversized),        cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_refusals),
     };
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
