@@ -39,7 +39,7 @@ BUILD := build/$(SANITIZER)
 endif
 
 # What is missing is said before the first file is compiled, by the targets that compile.
-NODEPS := help deps deps-check demo test check bench sanitize format clean
+NODEPS := help deps deps-check demo test check bench cluster sanitize format clean
 ifneq ($(filter-out $(NODEPS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell \
   for m in $(MODULES) $(TEST_MODULES); do pkg-config --exists $$m 2>/dev/null || echo $$m; done; \
@@ -223,6 +223,11 @@ check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compile
 .PHONY: chaos
 chaos: $(FAULT) ## 5,000 schedules of servers and workers; HANPS_SEED=n for others
 	@HANPS_SCHEDULES=$${HANPS_SCHEDULES:-5000} $(BUILD)/tests/fault/test_simulator
+
+.PHONY: cluster
+cluster: deps ## the tests of a cluster of network namespaces, with outages of a minute and slow hosts
+	@$(PARALLEL) tests
+	@HANPS_LONG=1 tests/run --build $(BUILD) --kinds cluster --timeout 1800
 
 .PHONY: sanitize
 sanitize: deps ## the tests under address, undefined and thread sanitizers

@@ -4,7 +4,7 @@
 set -u
 command -v dpkg-query >/dev/null || { echo 'no Debian packages here'; exit 77; }
 exec /usr/bin/python3 - <<'EOF'
-import glob, os, re, subprocess, sys
+import glob, os, re, shutil, subprocess, sys
 
 def output(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, **options).stdout
@@ -63,13 +63,13 @@ for module in sorted({m.split()[0] for line in imports for m in line.split(",") 
             claim(f"Python's {name}", path)
 
 programs = """gcc make pkg-config mpirun protoc protoc-c python3 clang clang-format clang-tidy cppcheck shellcheck
-    nm objdump git ar sed grep awk find xargs install nproc mktemp cmp"""
+    nm objdump git ar sed grep awk find xargs install nproc mktemp cmp ip tc"""
 checkers = {"clang", "clang-format", "clang-tidy", "cppcheck", "shellcheck"}
 for program in programs.split():
     if re.search(rf"(?<![\w-]){re.escape(program)}(?![\w-])", together):
         if program in checkers and not os.path.exists(f"/usr/bin/{program}"):
             continue  # `make check` installs it; `make test` does without
-        claim(f"program {program}", f"/usr/bin/{program}")
+        claim(f"program {program}", shutil.which(program, path="/usr/bin:/usr/sbin") or f"/usr/bin/{program}")
 strange = r"^[^#\"']*(?<![\w/.-])(curl|wget|xxd|jq|pgrep|pkill|killall|rsync|perl|unzip|strace|gdb|lsof|ps aux)(?![\w.-])"
 for name, text in texts.items():
     if name.endswith(".sh") or text.startswith("#!/bin/"):

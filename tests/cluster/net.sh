@@ -1,0 +1,83 @@
+# A cluster on one machine, for the tests of this folder: hosts are network namespaces with names of their
+# own, joined by a bridge; between them there is TCP alone. Sourced first: it runs the test again in namespaces of
+# its own, so that nothing is left on the machine, however the test ends. Exit status 77 where that is not allowed.
+#
+#   hosts N            make host1 .. hostN, 10.77.0.1 and so on, and $work/hostfile
+#   on HOST COMMAND    run a command there
+#   link HOST up|down  its cable
+#   rate HOST RATE     both ways (1gbit); `rate HOST none`
+#   kill_host HOST     every process there dies at once
+#   launch OPTION...   deploy/run on host1, with all hosts, for at most $limit seconds
+#
+# $work is a folder that all hosts share, as a cluster shares a file system.
+# shellcheck disable=SC2034
+set -u
+if [ -z "${HANPS_NAMESPACES:-}" ]; then
+    for program in ip tc unshare nsenter mpirun; do
+        command -v $program >/dev/null || { echo "no $program"; exit 77; }
+    done
+    user=()
+    [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
+    unshare "${user[@]}" --net --mount --uts --pid --fork sh -c 'ip link add bridge0 type bridge' 2>/dev/null ||
+        { echo 'network namespaces are not allowed here'; exit 77; }
+    # The new process is the first of its kind: when it ends, so does all that it started.
+    HANPS_NAMESPACES=1 exec unshare "${user[@]}" --net --mount --uts --pid --fork --mount-proc --kill-child=KILL bash "$0" "$@"
+fi
+
+work= # set there
+. tests/support/run.sh
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+network=10.77.0
+rsh=$PWD/tests/cluster/rsh
+export HANPS_HOSTS=$work/hosts
+
+hosts() {
+    mkdir -p "$HANPS_HOSTS"
+    ip link set lo up
+    ip link add bridge0 type bridge && ip link set bridge0 up || fail 'no bridge'
+    echo '127.0.0.1 localhost' >"$work/etc-hosts"
+    : >"$work/hostfile"
+    local i
+    for i in $(seq "$1"); do
+        unshare --net --uts sh -c "hostname host$i && touch '$work/up$i' && exec sleep 100000" &
+        echo $! >"$HANPS_HOSTS/host$i"
+        until [ -e "$work/up$i" ]; do sleep 0.02; done
+        ip link add eth0 netns $! type veth peer name "port$i" netns $$ || fail "no link to host$i"
+        ip link set "port$i" master bridge0 up
+        on "host$i" sh -c "ip link set lo up && ip addr add $network.$i/24 dev eth0 && ip link set eth0 up" || fail "host$i"
+        echo "$network.$i host$i" >>"$work/etc-hosts"
+        echo "host$i slots=2" >>"$work/hostfile"
+    done
+    mount --bind "$work/etc-hosts" /etc/hosts
+}
+
+on() { nsenter --net --uts --target "$(cat "$HANPS_HOSTS/$1")" -- "${@:2}"; }
+
+link() { ip link set "port${1#host}" "$2"; }
+
+rate() {
+    local port=port${1#host}
+    tc qdisc del dev "$port" root 2>/dev/null
+    on "$1" tc qdisc del dev eth0 root 2>/dev/null
+    [ "$2" = none ] && return
+    tc qdisc add dev "$port" root tbf rate "$2" burst 128kb latency 50ms || fail "no rate for $1"
+    on "$1" tc qdisc add dev eth0 root tbf rate "$2" burst 128kb latency 50ms || fail "no rate for $1"
+}
+
+# The ids of all processes of a host.
+processes() {
+    local own process
+    own=$(readlink "/proc/$(cat "$HANPS_HOSTS/$1")/ns/net")
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/ns/net" 2>/dev/null)" = "$own" ] && echo "${process#/proc/}"
+    done
+}
+
+kill_host() {
+    # shellcheck disable=SC2046  # one word an id
+    kill -KILL $(processes "$1")
+}
+
+launch() {
+    on host1 timeout -k 20 "${limit:-200}" deploy/run --hostfile "$work/hostfile" --net $network.0/24 --rsh "$rsh" --hanps "$HANPS" "$@"
+}
