@@ -7,6 +7,7 @@
 #include "common/memory.h"
 #include "common/run_folder.h"
 #include "worker/evaluate.h"
+#include "worker/report/scores.h"
 #include "worker/trained.h"
 
 #include <getopt.h>
@@ -19,7 +20,9 @@
 static const char usage[] =
     "usage: hanps eval RUN [OPTION]...\n\n"
     "Answers the questions of a split with the weights of a checkpoint and prints the accuracy,\n"
-    "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json.\n\n"
+    "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json, and\n"
+    "every question's score to SPLIT-STEP.tsv beside it, which 'hanps table' reads; not so with a\n"
+    "--set that changes the model or the data.\n\n"
     "  --split NAME       the split (data.valid of the run's configuration)\n"
     "  --checkpoint STEP  or last (last)\n"
     "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
@@ -84,6 +87,11 @@ typedef struct {
     const hp_split_t *split;
     int64_t step;
     int32_t *answer; /* [split->count] */
+    int *cells;      /* [split->count] how many were selected */
+    uint64_t scored; /* so far */
+    char *questions; /* a line each (worker/report/scores.h); by free */
+    size_t questions_bytes;
+    FILE *lines; /* into questions, while it is open */
     wk_evaluation_t evaluation;
     cli_scores_t scores;
     yajl_gen results; /* NULL: not asked for */
@@ -93,14 +101,15 @@ static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_
     (void)err;
     report_t *r = context;
     r->answer[answered->question - r->split->first] = answered->answer;
+    r->cells[answered->question - r->split->first] = answered->selected;
     return HP_OK;
 }
 
 static hp_status_t note_scored(void *context, const hp_question_t *question, const char *answer,
                                const double score[WK_METRICS], hp_error_t *err) {
-    (void)score;
     (void)err;
     report_t *r = context;
+    wk_scores_put(r->lines, question, answer, r->cells[r->scored++], score);
     r->scores.humans |= question->answers > 1;
     if (r->results == NULL) return HP_OK;
     yajl_gen_map_open(r->results);
@@ -128,6 +137,29 @@ static void put_report(yajl_gen gen, report_t *r) {
     yajl_gen_map_close(gen);
 }
 
+/* Figures of another configuration than the run's do not go among its own. */
+static bool own_config(const args_t *args) {
+    static const char *const harmless[] = {"data.store=", "data.batch_size=", "cluster."};
+    for (int i = 0; i < args->sets; i++) {
+        bool known = false;
+        for (size_t k = 0; k < sizeof harmless / sizeof *harmless; k++)
+            known = known || strncmp(args->set[i], harmless[k], strlen(harmless[k])) == 0;
+        if (!known) return false;
+    }
+    return true;
+}
+
+static hp_status_t keep_in_run(const args_t *args, const report_t *r, yajl_gen gen,
+                               hp_error_t *err) {
+    char name[128], path[HP_RUN_PATH];
+    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".tsv", r->split->name, r->step);
+    HP_TRY(hp_run_path(args->run, name, path, err));
+    HP_TRY(hp_write_file(path, r->questions, r->questions_bytes, err));
+    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->split->name, r->step);
+    HP_TRY(hp_run_path(args->run, name, path, err));
+    return cli_write_json(gen, path, err);
+}
+
 /* RUN/eval has every evaluation; a run folder that cannot be written is no reason to fail. */
 static hp_status_t write_json(const args_t *args, report_t *r, hp_error_t *err) {
     yajl_gen gen = yajl_gen_alloc(NULL);
@@ -135,11 +167,8 @@ static hp_status_t write_json(const args_t *args, report_t *r, hp_error_t *err) 
     yajl_gen_config(gen, yajl_gen_beautify, 1);
     put_report(gen, r);
     hp_status_t status = args->json != NULL ? cli_write_json(gen, args->json, err) : HP_OK;
-    char name[128], path[HP_RUN_PATH];
     hp_error_t ignored;
-    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->split->name, r->step);
-    if (hp_run_path(args->run, name, path, &ignored) != HP_OK ||
-        cli_write_json(gen, path, &ignored) != HP_OK)
+    if (own_config(args) && keep_in_run(args, r, gen, &ignored) != HP_OK)
         fprintf(stderr, "hanps eval: warning: %s\n", ignored.text);
     yajl_gen_free(gen);
     return status;
@@ -151,6 +180,17 @@ static void print_report(report_t *r, const char *run) {
     printf("\nselected cells a question %.2f, loss %.4f, %.0f questions/s\n",
            r->evaluation.cells_mean, r->evaluation.loss_mean,
            r->evaluation.seconds > 0 ? (double)r->evaluation.examples / r->evaluation.seconds : 0);
+}
+
+static hp_status_t score(hp_store_t *store, report_t *r, hp_error_t *err) {
+    r->lines = open_memstream(&r->questions, &r->questions_bytes);
+    if (r->lines == NULL) return hp_fail_errno(err, HP_MEMORY, "scores of questions");
+    wk_scores_begin(r->lines, r->scores.metric);
+    hp_status_t status =
+        wk_score_split(store, r->split, r->answer, note_scored, r, &r->scores.tally, err);
+    if (fclose(r->lines) != 0 && status == HP_OK)
+        status = hp_fail_errno(err, HP_MEMORY, "scores of questions");
+    return status;
 }
 
 static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t *r,
@@ -167,6 +207,8 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
     r->step = trained->step;
     HP_TRY(hp_allocate(&p, r->split->count, sizeof *r->answer, "answers", err));
     r->answer = p;
+    HP_TRY(hp_allocate(&p, r->split->count, sizeof *r->cells, "answers", err));
+    r->cells = p;
     wk_evaluate_options_t options = {.config = &trained->config,
                                      .store = trained->store,
                                      .split = r->split,
@@ -180,8 +222,7 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
         if (r->results == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the results");
         yajl_gen_array_open(r->results);
     }
-    HP_TRY(
-        wk_score_split(trained->store, r->split, r->answer, note_scored, r, &r->scores.tally, err));
+    HP_TRY(score(trained->store, r, err));
     if (args->results != NULL) {
         yajl_gen_array_close(r->results);
         HP_TRY(cli_write_json(r->results, args->results, err));
@@ -219,6 +260,8 @@ hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
     if (report.results != NULL) yajl_gen_free(report.results);
     wk_tally_release(&report.scores.tally);
     hp_free(report.answer);
+    hp_free(report.cells);
+    free(report.questions);
     wk_trained_close(&trained);
     hp_free(set);
     return status;

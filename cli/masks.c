@@ -116,18 +116,6 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
     return HP_OK;
 }
 
-static hp_status_t find_metric(const char *name, hp_metric_t store, wk_metric_t *out,
-                               hp_error_t *err) {
-    *out = store == HP_METRIC_EXACT ? WK_EXACT : WK_VQA_2021;
-    if (name == NULL) return HP_OK;
-    for (int m = 0; m < WK_METRICS; m++)
-        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
-            *out = (wk_metric_t)m;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
-}
-
 static void print_note(void *context, const char *text) {
     (void)context;
     fprintf(stderr, "hanps masks: %s\n", text);
@@ -153,7 +141,9 @@ static hp_status_t make_page(const arguments_t *a, const wk_trained_t *trained, 
         options.out = out;
     }
     wk_masks_outcome_t outcome = {0};
-    HP_TRY(find_metric(a->metric, hp_store_info(trained->store)->metric, &options.metric, err));
+    int metric = hp_store_info(trained->store)->metric == HP_METRIC_EXACT ? WK_EXACT : WK_VQA_2021;
+    if (a->metric != NULL) HP_TRY(wk_metric_find(a->metric, &metric, err));
+    options.metric = (wk_metric_t)metric;
     hp_gemm_set_threads(trained->config.cluster.threads);
     HP_TRY(wk_masks(&options, &outcome, err));
     printf("%d questions (%d right, %d partly, %d wrong), accuracy on %" PRIu64

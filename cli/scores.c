@@ -8,14 +8,10 @@
 
 hp_status_t cli_scores_metric(const char *name, hp_metric_t of_store, wk_metric_t *metric,
                               hp_error_t *err) {
-    *metric = of_store == HP_METRIC_VQA ? WK_VQA_2021 : WK_EXACT;
-    if (name == NULL) return HP_OK;
-    for (int m = 0; m < WK_METRICS; m++)
-        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
-            *metric = (wk_metric_t)m;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
+    int found = of_store == HP_METRIC_VQA ? WK_VQA_2021 : WK_EXACT;
+    if (name != NULL) HP_TRY(wk_metric_find(name, &found, err));
+    *metric = (wk_metric_t)found;
+    return HP_OK;
 }
 
 void cli_put_key(yajl_gen gen, const char *text) {
@@ -92,23 +88,16 @@ static void print_row(const char *name, const wk_type_score_t *score, const cli_
 }
 
 void cli_scores_print(cli_scores_t *s) {
-    static const char *const order[][2] = {
-        {"yes/no", "Yes/No"}, {"number", "Number"}, {"other", "Other"}};
     const wk_tally_t *t = &s->tally;
     printf("%-32s %9s %9s", "", "questions", wk_metric_name(s->metric));
     for (int m = 0; s->humans && m < WK_METRICS; m++)
         if (m != (int)s->metric) printf(" %9s", wk_metric_name((wk_metric_t)m));
     putchar('\n');
     print_row("Overall", &t->overall, s);
-    for (size_t k = 0; k < 3; k++)
+    for (int place = 0; place <= 3; place++)
         for (int i = 0; i < t->answer_types; i++)
-            if (strcmp(t->answer_type[i].name, order[k][0]) == 0)
-                print_row(order[k][1], &t->answer_type[i], s);
-    for (int i = 0; i < t->answer_types; i++) {
-        bool known = false;
-        for (size_t k = 0; k < 3; k++) known |= strcmp(t->answer_type[i].name, order[k][0]) == 0;
-        if (!known) print_row(t->answer_type[i].name, &t->answer_type[i], s);
-    }
+            if (wk_answer_type_place(t->answer_type[i].name) == place)
+                print_row(wk_answer_type_title(t->answer_type[i].name), &t->answer_type[i], s);
     printf("\nby question type\n");
     for (int i = 0; i < t->question_types; i++)
         print_row(t->question_type[i].name, &t->question_type[i], s);

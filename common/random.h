@@ -7,14 +7,15 @@
 #include <stdint.h>
 
 typedef enum {
-    HP_RANDOM_INIT = 1, /* a = hash of the parameter's name, b = first element */
-    HP_RANDOM_ORDER,    /* a = epoch */
-    HP_RANDOM_DROPOUT,  /* a = example key, b = layer */
-    HP_RANDOM_SELECT,   /* a = example key: `random` attention */
-    HP_RANDOM_AUGMENT,  /* a = image key */
-    HP_RANDOM_LABEL,    /* a = example key: sampled answer */
-    HP_RANDOM_SYNTH,    /* a = image number */
-    HP_RANDOM_SPLIT,    /* a = split number */
+    HP_RANDOM_INIT = 1,  /* a = hash of the parameter's name, b = first element */
+    HP_RANDOM_ORDER,     /* a = epoch */
+    HP_RANDOM_DROPOUT,   /* a = example key, b = layer */
+    HP_RANDOM_SELECT,    /* a = example key: `random` attention */
+    HP_RANDOM_AUGMENT,   /* a = image key */
+    HP_RANDOM_LABEL,     /* a = example key: sampled answer */
+    HP_RANDOM_SYNTH,     /* a = image number */
+    HP_RANDOM_SPLIT,     /* a = split number */
+    HP_RANDOM_BOOTSTRAP, /* a = draw */
     HP_RANDOM_TEST = 1000
 } hp_random_purpose_t;
 

@@ -14,6 +14,30 @@ const char *wk_metric_name(wk_metric_t metric) {
     return name[metric];
 }
 
+hp_status_t wk_metric_find(const char *name, int *metric_p, hp_error_t *err) {
+    for (int m = 0; m < WK_METRICS; m++)
+        if (strcmp(name, wk_metric_name((wk_metric_t)m)) == 0) {
+            *metric_p = m;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--metric %s: allowed are exact, vqa_2021, vqa_2016", name);
+}
+
+enum { TITLES = 3 };
+static const char *const titles[TITLES][2] = {
+    {"yes/no", "Yes/No"}, {"number", "Number"}, {"other", "Other"}};
+
+int wk_answer_type_place(const char *name) {
+    int place = 0;
+    while (place < TITLES && strcmp(name, titles[place][0]) != 0) place++;
+    return place;
+}
+
+const char *wk_answer_type_title(const char *name) {
+    const int place = wk_answer_type_place(name);
+    return place < TITLES ? titles[place][1] : name[0] != '\0' ? name : "none";
+}
+
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* Bytes of the white space character at `s` as Python's str.split sees it, or 0. */

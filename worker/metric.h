@@ -27,6 +27,13 @@
 typedef enum { WK_VQA_2016, WK_VQA_2021, WK_EXACT, WK_METRICS } wk_metric_t;
 
 const char *wk_metric_name(wk_metric_t metric); /* "vqa_2016", "vqa_2021", "exact" */
+/* --metric NAME: HP_INPUT for a name that is none. */
+hp_status_t wk_metric_find(const char *name, int *metric_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* How tables write an answer type, and its place in them: Yes/No, Number, Other of VQA, then all
+ * others as they are, by name. */
+const char *wk_answer_type_title(const char *name);
+int wk_answer_type_place(const char *name); /* 0, 1, 2; 3: another */
 
 /* vqaEval.py's processPunctuation; `out` holds strlen(in) + 1 bytes and is not `in`. */
 void wk_vqa_punctuation(const char *in, char *out);

@@ -38,6 +38,15 @@ case $out in *"runs/a: done, step 4 of 4"*) ;; *) fail "monitor says: $out" ;; e
 printf '%s\n' "$out" | grep -q '^ *0 .*%' || fail "monitor shows no worker: $out"
 timeout 20 "$HANPS" monitor runs/a --follow >/dev/null || fail "--follow does not end with the run"
 "$HANPS" eval runs/a >/dev/null || fail "eval"
+out=$("$HANPS" table runs/a) || fail "table"
+case $out in *"Accuracy (exact) on 80 questions of valid."*HAN+sum*9.00*) ;; *) fail "table says: $out" ;; esac
+[ "$(wc -l <runs/a/eval/valid-00000004.tsv)" = 82 ] || fail "not a line for each question"
+kept=$(cksum runs/a/eval/*)
+"$HANPS" eval runs/a --set model.attention.cells=3 --json three.json >/dev/null || fail "eval with other cells"
+grep -q '"cells_mean": 3.00' three.json || fail "not three cells"
+[ "$(cksum runs/a/eval/*)" = "$kept" ] || fail "another configuration's figures went into the run"
+"$HANPS" table runs/a --format csv --out table.csv || fail "table --out"
+grep -q '^"HAN+sum",1,9.0000,"Overall",' table.csv || fail "table.csv: $(cat table.csv)"
 out=$("$HANPS" report runs/a runs/a) || fail "report"
 [ "$out" = runs/a/report.html ] || fail "report says: $out"
 grep -q 'valid <b>' runs/a/report.html || fail "the report has no evaluation"
@@ -63,6 +72,10 @@ bad "no run in 'none'" monitor none
 bad "--every" monitor runs/a --every 0
 bad "no run in 'none'" report runs/a none
 bad "1 to" report
+bad "RUN is missing" table
+bad "allowed are text, markdown, csv" table runs/a --format pdf
+bad "has no evaluation of split 'test': hanps eval runs/a --split test" table runs/a --split test
+bad "no run in 'none'" table runs/a none
 sed -i 's/  valid: .*/  valid: ""/' runs/a/config.yaml
 bad "--split is needed" masks runs/a
 mkdir -p empty/log
