@@ -29,7 +29,12 @@ typedef enum {
     HP_ATTEND_SOFT,       /* stacked attention (SAN) */
     HP_ATTEND_STRAIGHT_THROUGH
 } hp_attention_t;
-typedef enum { HP_AGGREGATE_SUM, HP_AGGREGATE_PAIRWISE, HP_AGGREGATE_RELATION } hp_aggregate_t;
+typedef enum {
+    HP_AGGREGATE_SUM,
+    HP_AGGREGATE_PAIRWISE,
+    HP_AGGREGATE_RELATION,
+    HP_AGGREGATE_CONCAT
+} hp_aggregate_t;
 typedef enum { HP_ACTIVATION_RELU, HP_ACTIVATION_TANH } hp_activation_t;
 typedef enum { HP_LOSS_CONTINUE, HP_LOSS_STOP } hp_on_loss_t;
 typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;

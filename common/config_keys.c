@@ -96,10 +96,10 @@ const hp_key_t hp_keys[] = {
     {KEY(model.attention.hops), .initial = "2", RANGE(1, 8), .doc = "Hops of soft."},
     {KEY(model.attention.width), .initial = "1024", RANGE(1, 65536),
      .doc = "Width in which soft compares cells with the question."},
-    {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise|relation",
+    {KEY(model.aggregate.kind), .initial = "sum", .choices = "sum|pairwise|relation|concat",
      .doc = "How selected cells become one vector: their sum; pairwise, attention between the "
-            "cells, then the sum; or relation, a network over every pair of cells and the "
-            "question, then the sum."},
+            "cells, then the sum; relation, a network over every pair of cells and the "
+            "question, then the sum; or concat, the cells side by side and the question."},
     {KEY(model.aggregate.heads), .initial = "2", RANGE(1, 64), .doc = "Heads of pairwise."},
     {KEY(model.aggregate.head_width), .initial = "512", RANGE(1, 16384),
      .doc = "Width of a pairwise head."},

@@ -48,6 +48,11 @@ static hp_status_t pairwise_backward(wk_run_t *run, const nn_real *grad, const w
     return wk_finish(run, projection);
 }
 
+static void take_grad_state(wk_model_t *model) {
+    model->grad_state = hp_arena_take(&model->arena, (size_t)model->limits.questions,
+                                      (size_t)model->network.hidden * sizeof(nn_real));
+}
+
 static void relation_take(wk_model_t *model, int rows) {
     const nn_relation_shape_t *shape = &model->network.relation;
     const int questions = model->limits.questions;
@@ -57,8 +62,7 @@ static void relation_take(wk_model_t *model, int rows) {
     const int64_t most = RELATION_BYTES / (numbers * (int64_t)sizeof(nn_real));
     if (pairs > most) pairs = most;
     nn_relation_take(&model->relation, &model->arena, shape, rows, questions, pairs, true);
-    model->grad_state = hp_arena_take(&model->arena, (size_t)questions,
-                                      (size_t)model->network.hidden * sizeof(nn_real));
+    take_grad_state(model);
 }
 
 static nn_relation_weights_t relation_weights(const wk_run_t *run) {
@@ -127,6 +131,24 @@ static hp_status_t relation_backward(wk_run_t *run, const nn_real *grad, const w
     return HP_OK;
 }
 
+/* As the relation reads them: m where the question chose the cells, else the cells alone. */
+static void concat_take(wk_model_t *model, int rows) {
+    (void)rows;
+    take_grad_state(model);
+}
+
+static hp_status_t concat_forward(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    nn_concat_forward(&run->network->concat, &model->selected, model->x, wk_question_vector(model),
+                      model->last, model->pooled);
+    return HP_OK;
+}
+
+static hp_status_t concat_backward(wk_run_t *run, const nn_real *grad, const wk_grads_t *to) {
+    nn_concat_backward(&run->network->concat, &run->model->selected, grad, to->x, to->q, to->state);
+    return HP_OK;
+}
+
 static void stacked_take(wk_model_t *model, int rows) {
     nn_stacked_take(&model->stacked, &model->arena, &model->network.stacked, rows,
                     model->limits.questions, model->slots, model->max_cells, true);
@@ -181,6 +203,7 @@ static const struct {
     [WK_SUM] = {NULL, sum_forward, sum_backward},
     [WK_PAIRWISE] = {pairwise_take, pairwise_forward, pairwise_backward},
     [WK_RELATION] = {relation_take, relation_forward, relation_backward},
+    [WK_CONCAT] = {concat_take, concat_forward, concat_backward},
     [WK_STACKED] = {stacked_take, stacked_forward, stacked_backward},
 };
 

@@ -5,6 +5,7 @@
 #include "common/memory.h"
 #include "worker/model.h"
 #include "worker/nn/batchnorm.h"
+#include "worker/nn/concat.h"
 #include "worker/nn/conv.h"
 #include "worker/nn/lstm.h"
 #include "worker/nn/pairwise.h"
@@ -53,7 +54,7 @@ typedef struct {
 } wk_trunk_work_t;
 
 /* How cells become one vector. */
-typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_STACKED } wk_aggregate_t;
+typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_CONCAT, WK_STACKED } wk_aggregate_t;
 
 /* The network as a configuration and the data's shape define it; a pure function of them. */
 typedef struct {
@@ -67,6 +68,7 @@ typedef struct {
     nn_pairwise_shape_t pairwise;
     nn_relation_shape_t relation;
     int relation_weight[NN_RELATION_LAYERS], relation_bias[NN_RELATION_LAYERS];
+    nn_concat_shape_t concat;
     nn_stacked_shape_t stacked;
     int stacked_weight[NN_STACKED_HOPS][4]; /* image, question, bias, score */
     wk_stack_t classifier;                  /* hidden layers */

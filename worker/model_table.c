@@ -228,6 +228,28 @@ static hp_status_t choose_relation(const hp_config_t *config, wk_network_t *net,
     return HP_OK;
 }
 
+/* As many places as any question can fill. */
+static hp_status_t choose_concat(const hp_config_t *config, const wk_model_shape_t *shape,
+                                 wk_network_t *net, hp_error_t *err) {
+    const int most = 1 << 24, k = config->model.attention.cells;
+    if (net->attention == HP_ATTEND_ADAHAN || net->straight_through)
+        return hp_fail(err, HP_INPUT,
+                       "model.aggregate.kind: concat goes with a number of cells that is known; "
+                       "allowed with adahan and straight_through: sum, relation");
+    const bool all = net->attention == HP_ATTEND_ALL;
+    net->aggregate = WK_CONCAT;
+    net->concat = (nn_concat_shape_t){.cells = all || k > shape->max_cells ? shape->max_cells : k,
+                                      .width = net->width,
+                                      .question_width = net->hidden};
+    if (net->concat.cells > (most - net->hidden) / net->width)
+        return hp_fail(err, HP_INPUT,
+                       "model.aggregate.kind: concat of %d cells of %d channels; allowed: %d "
+                       "numbers in all",
+                       net->concat.cells, net->width, most);
+    net->pooled = nn_concat_out(&net->concat);
+    return HP_OK;
+}
+
 static hp_status_t choose_stacked(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
     if (config->model.aggregate.kind != HP_AGGREGATE_SUM)
         return hp_fail(
@@ -243,13 +265,16 @@ static hp_status_t choose_stacked(const hp_config_t *config, wk_network_t *net, 
     return HP_OK;
 }
 
-static hp_status_t choose_aggregate(const hp_config_t *config, wk_network_t *net, hp_error_t *err) {
+static hp_status_t choose_aggregate(const hp_config_t *config, const wk_model_shape_t *shape,
+                                    wk_network_t *net, hp_error_t *err) {
     net->aggregate = WK_SUM;
     net->pooled = net->width;
     if (net->attention == HP_ATTEND_SOFT) return choose_stacked(config, net, err);
     if (config->model.aggregate.kind == HP_AGGREGATE_SUM) return HP_OK;
     if (config->model.aggregate.kind == HP_AGGREGATE_RELATION)
         return choose_relation(config, net, err);
+    if (config->model.aggregate.kind == HP_AGGREGATE_CONCAT)
+        return choose_concat(config, shape, net, err);
     net->aggregate = WK_PAIRWISE;
     if (net->straight_through)
         return hp_fail(
@@ -288,15 +313,16 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
                           .dropout = config->model.classifier.dropout};
     HP_TRY(check_sizes(net, err));
     HP_TRY(choose_attention(config, net, err));
-    HP_TRY(choose_aggregate(config, net, err));
+    HP_TRY(choose_aggregate(config, shape, net, err));
 
     const wk_activation_t activation =
         config->model.image.activation == HP_ACTIVATION_TANH ? WK_TANH : WK_RELU;
     builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
     HP_TRY(add_lstm(&b, net));
     /* Without image layers q still has to become as wide as a cell: one plain linear map. A
-     * relation of all cells reads the LSTM's state alone. */
-    const bool asks = net->aggregate != WK_RELATION || net->attention != HP_ATTEND_ALL;
+     * relation or a concatenation of all cells reads the LSTM's state alone. */
+    const bool reads_state = net->aggregate == WK_RELATION || net->aggregate == WK_CONCAT;
+    const bool asks = !reads_state || net->attention != HP_ATTEND_ALL;
     for (int i = 0; asks && i < (layers > 0 ? layers : 1); i++)
         HP_TRY(add_linear(&b, &net->question, "question.mlp", 0, i == 0 ? net->hidden : net->width,
                           net->width, layers > 0 ? activation : WK_LINEAR));

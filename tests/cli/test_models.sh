@@ -36,4 +36,5 @@ refused() { # expected, then settings
 }
 refused 'soft attention pools by its own weights' --set model.attention.kind=soft --set model.aggregate.kind=relation
 refused 'does not go with straight_through' --set model.attention.kind=straight_through --set model.aggregate.kind=pairwise
+refused 'a number of cells that is known' --set model.attention.kind=adahan --set model.aggregate.kind=concat
 refused 'model.image.kernels: 2 of them; allowed: 1 or 4' --set model.image.trunk=cnn --set 'model.image.kernels=[3,5]'

@@ -180,14 +180,16 @@ static inline void fix_keep(const fixture_t *f, fix_selection_t *kept) {
 /* Which attentions go with which aggregations. */
 static inline bool fix_fits(hp_attention_t attention, hp_aggregate_t aggregate) {
     if (attention == HP_ATTEND_SOFT) return aggregate == HP_AGGREGATE_SUM;
-    return attention != HP_ATTEND_STRAIGHT_THROUGH || aggregate != HP_AGGREGATE_PAIRWISE;
+    if (attention == HP_ATTEND_STRAIGHT_THROUGH)
+        return aggregate == HP_AGGREGATE_SUM || aggregate == HP_AGGREGATE_RELATION;
+    return attention != HP_ATTEND_ADAHAN || aggregate != HP_AGGREGATE_CONCAT;
 }
 
 /* Every attention, aggregation and depth that go together. */
 #define FIX_EACH(attention, aggregate, layers)                                                     \
     for (hp_attention_t attention = HP_ATTEND_ALL; attention <= HP_ATTEND_STRAIGHT_THROUGH;        \
          attention++)                                                                              \
-        for (hp_aggregate_t aggregate = HP_AGGREGATE_SUM; aggregate <= HP_AGGREGATE_RELATION;      \
+        for (hp_aggregate_t aggregate = HP_AGGREGATE_SUM; aggregate <= HP_AGGREGATE_CONCAT;        \
              aggregate++)                                                                          \
             for (int layers = 0; layers <= 2 && fix_fits(attention, aggregate); layers++)
 

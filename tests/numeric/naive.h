@@ -5,6 +5,7 @@
 
 #include "common/config.h"
 #include "common/params.h"
+#include "worker/nn/concat.h"
 #include "worker/nn/conv.h"
 #include "worker/nn/pairwise.h"
 #include "worker/nn/relation.h"
@@ -31,6 +32,10 @@ void naive_pairwise(const nn_pairwise_shape_t *shape, const nn_selected_t *selec
 void naive_relation(const nn_relation_shape_t *shape, const nn_selected_t *selected,
                     const double *gate, const nn_relation_weights_t *weights,
                     const nn_relation_in_t *in, nn_real *out);
+
+/* Place by place; x is m where there is a shift. */
+void naive_concat(const nn_concat_shape_t *shape, const nn_selected_t *selected, const nn_real *x,
+                  const nn_real *shift, const nn_real *q, nn_real *out);
 
 void naive_stacked(const nn_stacked_shape_t *shape, const nn_selected_t *selected,
                    const nn_stacked_weights_t *weights, const nn_real *x, const nn_real *q,
@@ -62,7 +67,7 @@ double naive_cross_entropy(int answers, const nn_real *logits, int label);
 /* One question through the whole model in evaluation: word by word, cell by cell, m = x + q in full
  * for the cells given. Weights are found by their names. logits: [answers]; presence: |m|^2 - |q|^2
  * of all cells of the image. Widths are at most NAIVE_WIDTH, cells at most NAIVE_CELLS. */
-enum { NAIVE_WIDTH = 32, NAIVE_CELLS = 16 };
+enum { NAIVE_WIDTH = 96, NAIVE_CELLS = 16 };
 void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_real *weights,
                  const nn_batch_t *batch, int question, int cells, const int *cell, nn_real *logits,
                  nn_real *presence);

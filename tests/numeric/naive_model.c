@@ -43,9 +43,10 @@ static int embed(const source_t *s, const char *prefix, int number, nn_real *v) 
     return width;
 }
 
-/* A relation of all cells reads the LSTM's state alone: there is no q. */
+/* A relation or a concatenation of all cells reads the LSTM's state alone: there is no q. */
 static bool asks(const hp_config_t *config) {
-    return config->model.aggregate.kind != HP_AGGREGATE_RELATION ||
+    return (config->model.aggregate.kind != HP_AGGREGATE_RELATION &&
+            config->model.aggregate.kind != HP_AGGREGATE_CONCAT) ||
            config->model.attention.kind != HP_ATTEND_ALL;
 }
 
@@ -142,6 +143,13 @@ static void aggregate(const source_t *s, int width, int cells, const int *cell,
     }
     if (s->config->model.aggregate.kind == HP_AGGREGATE_RELATION) {
         relation(s, width, &selected, x, NULL, state, v);
+        return;
+    }
+    if (s->config->model.aggregate.kind == HP_AGGREGATE_CONCAT) {
+        const int i = hp_params_find(s->params, "classifier.0.weight");
+        const int places = (int)s->params->param[i].shape[1] - s->config->model.question.lstm;
+        const nn_concat_shape_t shape = {places / width, width, s->config->model.question.lstm};
+        naive_concat(&shape, &selected, x, NULL, state, v);
         return;
     }
     nn_pairwise_shape_t shape = {width, s->config->model.aggregate.heads,

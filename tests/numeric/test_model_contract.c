@@ -296,6 +296,10 @@ static void test_refused(void **state) {
     c = good;
     c.model.attention.kind = HP_ATTEND_STRAIGHT_THROUGH;
     table_refused(&c, &fix_shape, "pairwise does not go with straight_through");
+    c.model.aggregate.kind = HP_AGGREGATE_CONCAT;
+    table_refused(&c, &fix_shape, "a number of cells that is known");
+    c.model.attention.kind = HP_ATTEND_ADAHAN;
+    table_refused(&c, &fix_shape, "allowed with adahan and straight_through: sum, relation");
     c = good;
     c.model.aggregate.kind = HP_AGGREGATE_RELATION;
     c.model.aggregate.layers.count = 0;
