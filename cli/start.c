@@ -3,6 +3,7 @@
 #include "common/checkpoint.h"
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/schedule.h"
 #include "worker/data/batch.h"
 
 #include <inttypes.h>
@@ -106,6 +107,10 @@ static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
                        "data.train: split '%s' of '%s' has no question with an answer "
                        "among the store's",
                        config->data.train, config->data.store);
+    hp_schedule_t schedule;
+    double shards = config->cluster.consistency == HP_SYNC ? config->cluster.sync_shards : 1;
+    HP_TRY(hp_schedule_make(config, plan->steps, config->data.batch_size * shards,
+                            (double)plan->epoch_examples, &schedule, err));
     HP_TRY(wk_batch_shape(config, info, &plan->shape, err));
     HP_TRY(wk_model_table(config, &plan->shape, &start->params, err));
     plan->total = start->params.total;

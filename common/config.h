@@ -37,6 +37,10 @@ typedef enum {
 } hp_aggregate_t;
 typedef enum { HP_ACTIVATION_RELU, HP_ACTIVATION_TANH } hp_activation_t;
 typedef enum { HP_LOSS_CONTINUE, HP_LOSS_STOP } hp_on_loss_t;
+typedef enum { HP_SCHEDULE_CONSTANT, HP_SCHEDULE_STEP, HP_SCHEDULE_COSINE } hp_schedule_kind_t;
+typedef enum { HP_IN_STEPS, HP_IN_EPOCHS } hp_schedule_unit_t;
+typedef enum { HP_DECAY_L2, HP_DECAY_DECOUPLED } hp_decay_t;
+typedef enum { HP_DECAY_ALL, HP_DECAY_MATRICES } hp_decay_on_t;
 typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;
 
 typedef struct {
@@ -97,10 +101,20 @@ typedef struct {
     struct {
         char kind[16]; /* adam */
         double lr, beta1, beta2, eps, clip_norm;
+        double weight_decay;
+        hp_decay_t decay;
+        hp_decay_on_t decay_on;
         bool lazy; /* Adam skips embedding rows without a gradient */
         bool staleness_scaling;
         double max_norm; /* of a unit's gradient; 0: no limit */
         int max_refused; /* units refused in a row that end the run */
+        struct {         /* common/schedule.h */
+            hp_schedule_kind_t kind;
+            hp_schedule_unit_t unit;
+            double warmup_from, warmup_every;
+            hp_layers_t milestones;
+            double factor, until, floor;
+        } schedule;
     } optimizer;
     struct {
         int servers;

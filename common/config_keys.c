@@ -120,6 +120,15 @@ const hp_key_t hp_keys[] = {
     {KEY(optimizer.eps), .initial = "1.0e-8", RANGE(1e-30, 1), .doc = "Adam's epsilon."},
     {KEY(optimizer.clip_norm), .initial = "0", RANGE(0, 1e9), RESUMABLE,
      .doc = "Scale the gradient down to this global norm. 0: never."},
+    {KEY(optimizer.weight_decay), .initial = "0", RANGE(0, 1), RESUMABLE,
+     .doc = "Weight decay. 0: none."},
+    {KEY(optimizer.decay), .initial = "l2", .choices = "l2|decoupled", RESUMABLE,
+     .doc = "l2: weight_decay times the weight is added to its gradient, after clipping, as "
+            "PyTorch's Adam does. decoupled: the weight is made smaller by lr times weight_decay, "
+            "as its AdamW does."},
+    {KEY(optimizer.decay_on), .initial = "all", .choices = "all|matrices", RESUMABLE,
+     .doc = "What decays: all weights, as in PyTorch; or matrices, so no biases and no factors of "
+            "batch normalisation. With lazy, embedding rows without a gradient do not."},
     {KEY(optimizer.lazy), .initial = "false",
      .doc = "Leave embedding rows without a gradient as they are. false: Adam's definition, they "
             "move by their moments."},
@@ -131,6 +140,27 @@ const hp_key_t hp_keys[] = {
     {KEY(optimizer.max_refused), .initial = "5", RANGE(1, 1e9), .unit = "units", RESUMABLE,
      .doc = "Refused units in a row, of one worker or of all, after which the run ends with a "
             "checkpoint."},
+    {KEY(optimizer.schedule.kind), .initial = "constant", .choices = "constant|step|cosine",
+     RESUMABLE,
+     .doc = "What the rate does after the warm-up: constant; step, it is multiplied by factor at "
+            "each milestone; cosine, it falls to floor along half a cosine."},
+    {KEY(optimizer.schedule.unit), .initial = "steps", .choices = "steps|epochs", RESUMABLE,
+     .doc = "In what the schedule counts, from the run's beginning. epochs: passes over the "
+            "training split."},
+    {KEY(optimizer.schedule.warmup_from), .initial = "0", RANGE(0, 10), RESUMABLE,
+     .doc = "Rate at the beginning; it doubles every warmup_every until it is optimizer.lr. 0: no "
+            "warm-up."},
+    {KEY(optimizer.schedule.warmup_every), .initial = "0", RANGE(0, 1e12), RESUMABLE,
+     .doc = "Steps or epochs between doublings."},
+    {KEY(optimizer.schedule.milestones), .initial = "[]", RANGE(1, 2147483647), RESUMABLE,
+     .doc = "Steps or epochs at which step lowers the rate."},
+    {KEY(optimizer.schedule.factor), .initial = "0.1", RANGE(0, 1), RESUMABLE,
+     .doc = "What step multiplies the rate by."},
+    {KEY(optimizer.schedule.until), .initial = "0", RANGE(0, 1e12), RESUMABLE,
+     .doc = "Step or epoch where cosine reaches floor, not before the run's end. 0: the run's "
+            "end."},
+    {KEY(optimizer.schedule.floor), .initial = "0", RANGE(0, 10), RESUMABLE,
+     .doc = "Where cosine ends."},
 
     {KEY(cluster.servers), .initial = "1", RANGE(1, 4096), .unit = "ranks", RESUMABLE,
      .doc = "Ranks that hold the weights; the rest are workers. --servers overrides it."},

@@ -6,7 +6,7 @@
 enum { BLOCK = 16 };
 
 typedef struct {
-    float beta1, rest1, beta2, rest2, step, root2, eps, scale;
+    float beta1, rest1, beta2, rest2, step, root2, eps, scale, l2, decay;
 } constants_t;
 
 /* BLOCK elements through local arrays, so that the compiler need not ask what overlaps. */
@@ -19,10 +19,10 @@ static inline void block(const constants_t *c, const float *gradient, const floa
     memcpy(m, m_in, sizeof m);
     memcpy(v, v_in, sizeof v);
     for (int j = 0; j < BLOCK; j++) {
-        float x = g[j] * c->scale;
+        float x = g[j] * c->scale + c->l2 * w[j];
         m[j] = c->beta1 * m[j] + c->rest1 * x;
         v[j] = c->beta2 * v[j] + c->rest2 * (x * x);
-        w[j] -= c->step * (m[j] / (sqrtf(v[j]) / c->root2 + c->eps));
+        w[j] -= c->step * (m[j] / (sqrtf(v[j]) / c->root2 + c->eps)) + c->decay * w[j];
     }
     memcpy(w_out, w, sizeof w);
     memcpy(m_out, m, sizeof m);
@@ -39,7 +39,9 @@ void ps_adam(const ps_adam_t *adam, int64_t t, int64_t n, const float *gradient,
                            .step = (float)(adam->lr / (1 - pow(adam->beta1, (double)t))),
                            .root2 = (float)sqrt(1 - pow(adam->beta2, (double)t)),
                            .eps = (float)adam->eps,
-                           .scale = (float)scale};
+                           .scale = (float)scale,
+                           .l2 = (float)adam->l2,
+                           .decay = (float)(adam->lr * adam->decoupled)};
     int64_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK)
         block(&c, gradient + i, w_in + i, w_out + i, m_in + i, m_out + i, v_in + i, v_out + i);

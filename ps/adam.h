@@ -9,6 +9,8 @@
 
 typedef struct {
     double lr, beta1, beta2, eps;
+    double l2;        /* g <- g + l2 w first: the weight decay of torch.optim.Adam */
+    double decoupled; /* w <- w (1 - lr decoupled) first: that of torch.optim.AdamW */
 } ps_adam_t;
 
 /* Step t (1 is the first) of n elements. The gradient is gradient[i] * scale: one over the number

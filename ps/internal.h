@@ -8,6 +8,7 @@
 #include "common/mailbox.h"
 #include "common/metrics.h"
 #include "common/pool.h"
+#include "common/schedule.h"
 #include "ps/applier.h"
 #include "ps/server.h"
 #include "ps/shard.h"
@@ -120,7 +121,9 @@ struct ps_server {
     hp_pool_t sends;
 
     /* clocks */
-    int64_t steps;     /* where the run ends */
+    int64_t steps; /* where the run ends */
+    hp_schedule_t schedule;
+    double rate;       /* of the last update */
     int64_t step_base; /* step and unit at which this process began */
     uint64_t unit_base;
     int shards;          /* units of a step */

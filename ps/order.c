@@ -43,6 +43,11 @@ static void give(ps_server_t *s, ps_job_t *job) {
     if (job->update && s->lead != NULL) ps_lead_stepped(s);
 }
 
+/* The rate of the update that is given next. */
+static double next_rate(ps_server_t *s) {
+    return s->rate = hp_schedule_rate(&s->schedule, ps_order_step(s));
+}
+
 /* A push that adds nothing: the slot is free at once. */
 static bool refused(ps_server_t *s, ps_slot_t *slot) {
     if (slot->malformed) {
@@ -62,9 +67,9 @@ static void apply(ps_server_t *s, ps_slot_t *slot) {
     }
     s->staleness[slot->staleness < PS_STALENESS ? slot->staleness : PS_STALENESS - 1]++;
     double n = (double)slot->examples;
-    double rate = 1;
+    double rate = next_rate(s);
     if (s->options->config->optimizer.staleness_scaling && slot->staleness > 0)
-        rate = 1 / (1 + (double)slot->staleness);
+        rate /= 1 + (double)slot->staleness;
     ps_job_t job = {.part = slot->part, .first = true, .update = true, .context = slot};
     job.how = (ps_update_t){
         .scale = ps_clip(clip_norm(s), slot->squared_norm / (n * n)) / n, .rate = rate, .units = 1};
@@ -81,7 +86,7 @@ static double total_norm(const ps_server_t *s) {
 
 /* The update that ends the step. */
 static ps_update_t step_update(ps_server_t *s) {
-    ps_update_t how = {.skip = s->folded == 0, .rate = 1, .units = s->folded};
+    ps_update_t how = {.skip = s->folded == 0, .rate = next_rate(s), .units = s->folded};
     if (!how.skip)
         how.scale =
             ps_clip(clip_norm(s), clip_norm(s) > 0 ? total_norm(s) : 0) / (double)s->examples;

@@ -201,12 +201,16 @@ static void bad_mail(void *context, int from, const char *text) {
 
 /* ---- life ---- */
 
+static double step_examples(const ps_server_t *s) {
+    return (double)s->options->config->data.batch_size * s->shards;
+}
+
 /* Steps of the whole run. */
 static int64_t run_steps(const ps_server_t *s) {
     const hp_config_t *c = s->options->config;
     if (c->run.steps > 0) return c->run.steps;
     double examples = c->run.epochs * (double)s->options->epoch_examples;
-    return (int64_t)ceil(examples / ((double)c->data.batch_size * s->shards));
+    return (int64_t)ceil(examples / step_examples(s));
 }
 
 static hp_status_t check(const ps_server_options_t *o, hp_error_t *err) {
@@ -255,6 +259,9 @@ static hp_status_t begin_state(ps_server_t *s, hp_error_t *err) {
         s->gate = -1;
         s->steps = run_steps(s);
         if (s->steps < 1) st = hp_fail(err, HP_INPUT, "run.steps and run.epochs give no step");
+        if (st == HP_OK)
+            st = hp_schedule_make(o->config, s->steps, step_examples(s), (double)o->epoch_examples,
+                                  &s->schedule, err);
     }
     if (st == HP_OK && s->rank == 0) st = hp_checkpoint_clean(o->run, err);
     if (st == HP_OK && s->rank == 0) st = ps_lead_create(s, &position, err);
@@ -276,15 +283,19 @@ static void open_log(ps_server_t *s) {
 static hp_status_t create(ps_server_t *s, hp_error_t *err) {
     const ps_server_options_t *o = s->options;
     const hp_config_t *c = o->config;
-    const ps_adam_t adam = {c->optimizer.lr, c->optimizer.beta1, c->optimizer.beta2,
-                            c->optimizer.eps};
+    bool l2 = c->optimizer.decay == HP_DECAY_L2;
+    const ps_adam_t adam = {.beta1 = c->optimizer.beta1,
+                            .beta2 = c->optimizer.beta2,
+                            .eps = c->optimizer.eps,
+                            .l2 = l2 ? c->optimizer.weight_decay : 0,
+                            .decoupled = l2 ? 0 : c->optimizer.weight_decay};
     void *worker = NULL;
     HP_TRY(hp_shard_plan_create(o->params, o->servers, &s->plan, err));
     s->digest = hp_shard_plan_digest(o->params, &s->plan, (uint64_t)c->cluster.consistency);
     HP_TRY(hp_allocate(&worker, (size_t)s->workers, sizeof *s->worker, "workers", err));
     s->worker = worker;
-    HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.lazy, s->sync,
-                           &s->shard, err));
+    HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.decay_on,
+                           c->optimizer.lazy, s->sync, &s->shard, err));
     s->chunks = ps_shard_chunks(s->shard);
     HP_TRY(begin_state(s, err));
     HP_TRY(ps_push_create(s, err));
@@ -331,6 +342,7 @@ static void log_line(ps_server_t *s, double now, bool final) {
     hp_metrics_real(s->metrics, "time_s", now - s->began);
     hp_metrics_int(s->metrics, "start", s->options->start);
     hp_metrics_int(s->metrics, "updates", s->made);
+    hp_metrics_real(s->metrics, "lr", s->rate);
     hp_metrics_real(s->metrics, "updates_per_s",
                     (double)(s->made - s->logged_made) / (now - s->logged));
     hp_metrics_int(s->metrics, "received_bytes",

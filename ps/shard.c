@@ -24,6 +24,7 @@ struct ps_shard {
     const hp_shard_plan_t *plan;
     const hp_params_t *params;
     ps_adam_t adam;
+    hp_decay_on_t decay_on;
     bool lazy, keep;
     int chunks;
     chunk_t *chunk;
@@ -80,14 +81,15 @@ static hp_status_t create_chunk(ps_shard_t *shard, int i, hp_error_t *err) {
 }
 
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
-                            const ps_adam_t *adam, bool lazy, bool keep, ps_shard_t **shard_p,
-                            hp_error_t *err) {
+                            const ps_adam_t *adam, hp_decay_on_t decay_on, bool lazy, bool keep,
+                            ps_shard_t **shard_p, hp_error_t *err) {
     void *p = NULL, *chunk = NULL, *local = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_shard_t), "shard", err));
     ps_shard_t *shard = p;
     shard->plan = plan;
     shard->params = params;
     shard->adam = *adam;
+    shard->decay_on = decay_on;
     shard->lazy = lazy;
     shard->keep = keep;
     pthread_mutex_init(&shard->lock, NULL);
@@ -223,13 +225,28 @@ double ps_shard_norm(const ps_shard_t *shard, int chunk) {
 }
 
 /* Adam over elements [begin, begin + n) of a chunk. */
-static void adam(const ps_shard_t *shard, const chunk_t *c, const ps_update_t *u,
+static void adam(const ps_shard_t *shard, const chunk_t *c, const ps_update_t *u, bool decay,
                  ps_buffer_t *const to[STATES], int64_t begin, int64_t n) {
     ps_adam_t a = shard->adam;
-    a.lr *= u->rate;
+    a.lr = u->rate;
+    if (!decay) a.l2 = a.decoupled = 0;
     ps_adam(&a, c->updates + 1, n, c->sum + begin, u->scale, c->state[WEIGHTS]->data + begin,
             to[WEIGHTS]->data + begin, c->state[FIRST]->data + begin, to[FIRST]->data + begin,
             c->state[SECOND]->data + begin, to[SECOND]->data + begin);
+}
+
+/* The whole chunk, parameter by parameter where some of them do not decay. */
+static void adam_all(const ps_shard_t *shard, const chunk_t *c, const ps_update_t *u,
+                     ps_buffer_t *const to[STATES]) {
+    bool alike =
+        shard->decay_on == HP_DECAY_ALL || (shard->adam.l2 == 0 && shard->adam.decoupled == 0);
+    for (int i = c->info->first_param; i <= c->info->last_param && !alike; i++) {
+        const hp_param_t *p = &shard->params->param[i];
+        int64_t begin = p->offset > c->info->begin ? p->offset : c->info->begin;
+        int64_t end = i < c->info->last_param ? p[1].offset : c->info->end;
+        if (begin < end) adam(shard, c, u, p->dims > 1, to, begin - c->info->begin, end - begin);
+    }
+    if (alike) adam(shard, c, u, true, to, 0, c->floats);
 }
 
 static void compute(const ps_shard_t *shard, const chunk_t *c, const ps_update_t *u,
@@ -242,9 +259,9 @@ static void compute(const ps_shard_t *shard, const chunk_t *c, const ps_update_t
         for (int k = 0; k < STATES; k++)
             if (to[k] != c->state[k]) memcpy(to[k]->data, c->state[k]->data, bytes);
         for (int r = 0; r < c->info->rows; r++)
-            if (c->touched[r]) adam(shard, c, u, to, r * width, width);
+            if (c->touched[r]) adam(shard, c, u, true, to, r * width, width);
     } else {
-        adam(shard, c, u, to, 0, c->floats);
+        adam_all(shard, c, u, to);
     }
 }
 

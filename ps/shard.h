@@ -11,6 +11,7 @@
 #define PS_SHARD_H
 
 #include "common/checkpoint.h"
+#include "common/config.h"
 #include "common/shard_plan.h"
 #include "ps/adam.h"
 
@@ -23,10 +24,11 @@ typedef struct ps_buffer {
     float *data;
 } ps_buffer_t;
 
-/* `plan` and `params` must outlive the shard. keep: the weights before the newest are kept too. */
+/* `plan` and `params` must outlive the shard. keep: the weights before the newest are kept too.
+ * decay_on: the weights to which the decays of `adam` apply. */
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
-                            const ps_adam_t *adam, bool lazy, bool keep, ps_shard_t **shard_p,
-                            hp_error_t *err) HP_MUST_CHECK;
+                            const ps_adam_t *adam, hp_decay_on_t decay_on, bool lazy, bool keep,
+                            ps_shard_t **shard_p, hp_error_t *err) HP_MUST_CHECK;
 void ps_shard_destroy(ps_shard_t *shard);
 
 /* Version 0: initial weights, or what a checkpoint holds. */
@@ -56,7 +58,7 @@ double ps_shard_norm(const ps_shard_t *shard, int chunk);
 typedef struct {
     bool skip;    /* no gradient: only the sequence and the version advance */
     double scale; /* of the summed gradient */
-    double rate;  /* multiplies the learning rate */
+    double rate;  /* the learning rate: that of `adam` is not read */
     int units;    /* in the sum: what a buffer is divided by */
 } ps_update_t;
 

@@ -4,6 +4,7 @@
 #include "common/memory.h"
 #include "common/random.h"
 #include "common/run_folder.h"
+#include "common/schedule.h"
 #include "common/shard_plan.h"
 #include "common/vector.h"
 #include "ps/adam.h"
@@ -16,6 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+enum { EPOCH = 1000 }; /* examples of a pass */
 
 static void add(fake_t *f, const char *name, int64_t rows, int64_t columns, bool sparse) {
     int64_t shape[2] = {rows, columns};
@@ -185,7 +188,7 @@ hp_status_t fake_rank(fake_t *f, hp_transport_t *t, hp_error_t *err) {
                                          .run = f->barred && rank == 0 ? "/dev/null" : f->run,
                                          .resume = f->resume,
                                          .config_yaml = "fake: true\n",
-                                         .epoch_examples = 1000,
+                                         .epoch_examples = EPOCH,
                                          .log = log};
     hp_status_t st = ps_server_run(&options, &outcome, err);
     if (rank == 0) f->outcome = outcome;
@@ -277,8 +280,13 @@ static double norm(const hp_shard_plan_t *plan, const float *sum) {
 void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) {
     int64_t n = f->params.total;
     const hp_config_t *config = &f->config;
-    const ps_adam_t adam = {config->optimizer.lr, config->optimizer.beta1, config->optimizer.beta2,
-                            config->optimizer.eps};
+    hp_schedule_t schedule;
+    if (hp_schedule_make(config, config->run.steps, config->data.batch_size * shards, EPOCH,
+                         &schedule, NULL) != HP_OK)
+        abort();
+    ps_adam_t adam = {.beta1 = config->optimizer.beta1,
+                      .beta2 = config->optimizer.beta2,
+                      .eps = config->optimizer.eps};
     float *m = hp_calloc((size_t)n, sizeof *m), *v = hp_calloc((size_t)n, sizeof *v);
     float *sum = hp_calloc((size_t)n, sizeof *sum), *g = hp_calloc((size_t)n, sizeof *g);
     hp_shard_plan_t plan;
@@ -301,7 +309,16 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
         if (examples == 0) continue;
         double scale = 1 / (double)examples;
         scale = ps_clip(config->optimizer.clip_norm, norm(&plan, sum) * scale * scale) * scale;
-        ps_adam(&adam, ++updates, n, sum, scale, weights, weights, m, m, v, v);
+        updates++;
+        adam.lr = hp_schedule_rate(&schedule, t);
+        for (int i = 0; i < f->params.count; i++) {
+            const hp_param_t *p = &f->params.param[i];
+            float *w = weights + p->offset;
+            bool decays = config->optimizer.decay_on == HP_DECAY_ALL || p->dims > 1;
+            adam.l2 = decays ? config->optimizer.weight_decay : 0;
+            ps_adam(&adam, updates, p->count, sum + p->offset, scale, w, w, m + p->offset,
+                    m + p->offset, v + p->offset, v + p->offset);
+        }
     }
     hp_shard_plan_release(&plan);
     hp_free(m);

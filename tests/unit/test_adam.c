@@ -21,7 +21,7 @@ static void fill(float *g, int t) {
 /* torch.optim.Adam, in double. */
 static void test_definition(void **state) {
     (void)state;
-    const ps_adam_t a = {1e-2, 0.9, 0.999, 1e-8};
+    const ps_adam_t a = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
     float w[N] = {0}, m[N] = {0}, v[N] = {0}, g[N];
     double dw[N] = {0}, dm[N] = {0}, dv[N] = {0};
     for (int t = 1; t <= STEPS; t++) {
@@ -45,14 +45,14 @@ static void test_definition(void **state) {
 /* The first step moves by the rate against the gradient's sign, whatever its size. */
 static void test_by_hand(void **state) {
     (void)state;
-    const ps_adam_t a = {1, 0, 0, 0};
+    const ps_adam_t a = {.lr = 1};
     const float w[4] = {5, 5, 5, 5}, zero[4] = {0}, g[4] = {2, -0.5f, 1000, -1e-3f};
     float w1[4], m1[4], v1[4];
     ps_adam(&a, 1, 4, g, 1, w, w1, zero, m1, zero, v1);
     const float want[4] = {4, 6, 4, 6};
     for (int i = 0; i < 4; i++)
         assert_true(w1[i] == want[i] && m1[i] == g[i] && v1[i] == g[i] * g[i]);
-    const ps_adam_t b = {1, 0.5, 0.75, 1};
+    const ps_adam_t b = {.lr = 1, .beta1 = 0.5, .beta2 = 0.75, .eps = 1};
     const float one = 1, eight = 8;
     float w2, m2, v2; /* corrected: m = 8, v = 64: 1 - 8 / (8 + 1) */
     ps_adam(&b, 1, 1, &eight, 1, &one, &w2, zero, &m2, zero, &v2);
@@ -60,10 +60,44 @@ static void test_by_hand(void **state) {
     assert_true(fabsf(w2 - (1 - 8.0f / 9.0f)) < 1e-6f);
 }
 
+/* Both kinds of weight decay, in double: torch.optim.Adam's and AdamW's weight_decay. */
+static void test_decay(void **state) {
+    (void)state;
+    for (int decoupled = 0; decoupled < 2; decoupled++) {
+        const ps_adam_t a = {.lr = 1e-2,
+                             .beta1 = 0.9,
+                             .beta2 = 0.999,
+                             .eps = 1e-8,
+                             .l2 = decoupled ? 0 : 0.1,
+                             .decoupled = decoupled ? 0.1 : 0};
+        float w[N], m[N] = {0}, v[N] = {0}, g[N];
+        double dw[N], dm[N] = {0}, dv[N] = {0};
+        fill(w, 99);
+        for (int i = 0; i < N; i++) dw[i] = (double)w[i];
+        for (int t = 1; t <= STEPS; t++) {
+            fill(g, t);
+            ps_adam(&a, t, N, g, 0.25, w, w, m, m, v, v);
+            for (int i = 0; i < N; i++) {
+                double x = (double)g[i] * 0.25 + a.l2 * dw[i];
+                dw[i] *= 1 - a.lr * a.decoupled;
+                dm[i] = a.beta1 * dm[i] + (1 - a.beta1) * x;
+                dv[i] = a.beta2 * dv[i] + (1 - a.beta2) * x * x;
+                double denominator = sqrt(dv[i]) / sqrt(1 - pow(a.beta2, t)) + a.eps;
+                dw[i] -= a.lr / (1 - pow(a.beta1, t)) * dm[i] / denominator;
+            }
+        }
+        for (int i = 0; i < N; i++) {
+            assert_true(fabs((double)w[i] - dw[i]) < 1e-5 + 1e-5 * fabs(dw[i]));
+            assert_true(fabs((double)m[i] - dm[i]) < 1e-6 + 1e-5 * fabs(dm[i]));
+        }
+    }
+}
+
 /* Any cut, in place or not: the same bits. */
 static void test_cuts(void **state) {
     (void)state;
-    const ps_adam_t a = {1e-3, 0.9, 0.999, 1e-8};
+    const ps_adam_t a = {
+        .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .l2 = 0.1, .decoupled = 0.2};
     float g[N], w[N], m[N], v[N], w1[N], m1[N], v1[N];
     fill(g, 1);
     fill(w, 2);
@@ -115,8 +149,8 @@ static void test_sums(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition), cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_cuts),       cmocka_unit_test(test_clip),
-        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_decay),      cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_clip),       cmocka_unit_test(test_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,39 @@ static void test_sync_resume(void **state) {
     }
 }
 
+static void scheduled(fake_t *f, int servers, int64_t steps) {
+    fake_begin(f, HP_SYNC, servers, 2, steps);
+    f->config.optimizer.weight_decay = 0.3;
+    f->config.optimizer.decay_on = HP_DECAY_MATRICES;
+    f->config.optimizer.schedule.warmup_from = 0.001;
+    f->config.optimizer.schedule.warmup_every = 1;
+    f->config.optimizer.schedule.kind = HP_SCHEDULE_STEP;
+    f->config.optimizer.schedule.milestones = (hp_layers_t){.count = 2, .size = {6, 9}};
+}
+
+/* The rate of each step, and weight decay, whatever the number of servers; also over a stop. */
+static void test_sync_schedule(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++) {
+        scheduled(&f, servers, 11);
+        if (servers > 1) f.stop_after = 9;
+        run_well(&f);
+        if (servers > 1) {
+            assert_true(f.outcome.stopped);
+            fake_again(&f, 4 - servers, 3, 11);
+            run_well(&f);
+        }
+        assert_int_equal(f.outcome.step, 11);
+        is_reference(&f, 2, 11);
+        fake_end(&f);
+    }
+    scheduled(&f, 1, 9); /* the second milestone is the run's end */
+    assert_int_equal(fake_loopback(&f), HP_INPUT);
+    assert_non_null(strstr(f.err.text, "optimizer.schedule.milestones: 9"));
+    fake_end(&f);
+}
+
 /* Checkpoints beside training change nothing, and each is of exactly its step. */
 static void test_sync_checkpoints(void **state) {
     (void)state;
@@ -366,7 +399,7 @@ int main(void) {
         cmocka_unit_test(test_async_one_worker), cmocka_unit_test(test_async_resume),
         cmocka_unit_test(test_worker_leaves),    cmocka_unit_test(test_nonfinite),
         cmocka_unit_test(test_oversized),        cmocka_unit_test(test_bounded),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sync_schedule),    cmocka_unit_test(test_refusals),
     };
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
