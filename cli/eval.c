@@ -23,7 +23,7 @@ static const char usage[] =
     "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json, and\n"
     "every question's score to SPLIT-STEP.tsv beside it, which 'hanps table' reads; not so with a\n"
     "--set that changes the model or the data.\n\n"
-    "  --split NAME       the split (data.valid of the run's configuration)\n"
+    "  --split NAME       the split, or NAME:SHARE as in data.valid, which is the default\n"
     "  --checkpoint STEP  or last (last)\n"
     "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
     "vqa_2016\n"
@@ -84,11 +84,11 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_e
 
 /* Everything the evaluation finds. */
 typedef struct {
-    const hp_split_t *split;
+    wk_part_t part;
     int64_t step;
-    int32_t *answer; /* [split->count] */
-    int *cells;      /* [split->count] how many were selected */
-    uint64_t scored; /* so far */
+    int32_t *answer; /* [part.range.count] */
+    int *cells;      /* [part.range.count] how many were selected */
+    uint64_t scored; /* place in both of the question that is scored next */
     char *questions; /* a line each (worker/report/scores.h); by free */
     size_t questions_bytes;
     FILE *lines; /* into questions, while it is open */
@@ -100,8 +100,8 @@ typedef struct {
 static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_error_t *err) {
     (void)err;
     report_t *r = context;
-    r->answer[answered->question - r->split->first] = answered->answer;
-    r->cells[answered->question - r->split->first] = answered->selected;
+    r->answer[answered->question - r->part.range.first] = answered->answer;
+    r->cells[answered->question - r->part.range.first] = answered->selected;
     return HP_OK;
 }
 
@@ -109,6 +109,7 @@ static hp_status_t note_scored(void *context, const hp_question_t *question, con
                                const double score[WK_METRICS], hp_error_t *err) {
     (void)err;
     report_t *r = context;
+    while (r->answer[r->scored] == WK_NOT_ASKED) r->scored++;
     wk_scores_put(r->lines, question, answer, r->cells[r->scored++], score);
     r->scores.humans |= question->answers > 1;
     if (r->results == NULL) return HP_OK;
@@ -124,7 +125,7 @@ static hp_status_t note_scored(void *context, const hp_question_t *question, con
 static void put_report(yajl_gen gen, report_t *r) {
     yajl_gen_map_open(gen);
     cli_put_key(gen, "split");
-    cli_put_key(gen, r->split->name);
+    cli_put_key(gen, r->part.name);
     cli_put_key(gen, "step");
     yajl_gen_integer(gen, r->step);
     cli_put_key(gen, "examples");
@@ -152,10 +153,10 @@ static bool own_config(const args_t *args) {
 static hp_status_t keep_in_run(const args_t *args, const report_t *r, yajl_gen gen,
                                hp_error_t *err) {
     char name[128], path[HP_RUN_PATH];
-    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".tsv", r->split->name, r->step);
+    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".tsv", r->part.name, r->step);
     HP_TRY(hp_run_path(args->run, name, path, err));
     HP_TRY(hp_write_file(path, r->questions, r->questions_bytes, err));
-    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->split->name, r->step);
+    snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".json", r->part.name, r->step);
     HP_TRY(hp_run_path(args->run, name, path, err));
     return cli_write_json(gen, path, err);
 }
@@ -175,7 +176,7 @@ static hp_status_t write_json(const args_t *args, report_t *r, hp_error_t *err) 
 }
 
 static void print_report(report_t *r, const char *run) {
-    printf("%s, step %" PRId64 ", split %s\n\n", run, r->step, r->split->name);
+    printf("%s, step %" PRId64 ", split %s\n\n", run, r->step, r->part.name);
     cli_scores_print(&r->scores);
     printf("\nselected cells a question %.2f, loss %.4f, %.0f questions/s\n",
            r->evaluation.cells_mean, r->evaluation.loss_mean,
@@ -187,7 +188,7 @@ static hp_status_t score(hp_store_t *store, report_t *r, hp_error_t *err) {
     if (r->lines == NULL) return hp_fail_errno(err, HP_MEMORY, "scores of questions");
     wk_scores_begin(r->lines, r->scores.metric);
     hp_status_t status =
-        wk_score_split(store, r->split, r->answer, note_scored, r, &r->scores.tally, err);
+        wk_score_split(store, &r->part.range, r->answer, note_scored, r, &r->scores.tally, err);
     if (fclose(r->lines) != 0 && status == HP_OK)
         status = hp_fail_errno(err, HP_MEMORY, "scores of questions");
     return status;
@@ -197,21 +198,21 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
                             hp_error_t *err) {
     const hp_store_info_t *info = hp_store_info(trained->store);
     const char *name = args->split != NULL ? args->split : trained->config.data.valid;
-    int split = 0;
     void *p = NULL;
     HP_TRY(cli_scores_metric(args->metric, info->metric, &r->scores.metric, err));
     if (name[0] == '\0')
         return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
-    HP_TRY(hp_store_find_split(trained->store, name, &split, err));
-    r->split = &info->split[split];
+    HP_TRY(wk_part_find(trained->store, &trained->config, name, &r->part, err));
     r->step = trained->step;
-    HP_TRY(hp_allocate(&p, r->split->count, sizeof *r->answer, "answers", err));
+    HP_TRY(hp_allocate(&p, r->part.range.count, sizeof *r->answer, "answers", err));
     r->answer = p;
-    HP_TRY(hp_allocate(&p, r->split->count, sizeof *r->cells, "answers", err));
+    for (uint64_t i = 0; i < r->part.range.count; i++) r->answer[i] = WK_NOT_ASKED;
+    HP_TRY(hp_allocate(&p, r->part.range.count, sizeof *r->cells, "answers", err));
     r->cells = p;
     wk_evaluate_options_t options = {.config = &trained->config,
                                      .store = trained->store,
-                                     .split = r->split,
+                                     .split = &r->part.range,
+                                     .cut = r->part.cut,
                                      .weights = trained->weights,
                                      .each = keep_answer,
                                      .context = r};

@@ -20,7 +20,7 @@ static const char usage[] =
     "were\n"
     "selected, the answer and the truth: PNG files and one page, index.html, that needs no "
     "network.\n\n"
-    "  --split NAME         the split (data.valid of the run's configuration)\n"
+    "  --split NAME         the split, or NAME:SHARE as in data.valid, the default\n"
     "  --count N            questions, spread over the split, two of an image (24)\n"
     "  --questions ID,...   these questions instead\n"
     "  --checkpoint STEP    or last (last)\n"

@@ -71,23 +71,25 @@ static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int r
 }
 
 /* Examples of an epoch, and where the run ends. */
-static void count_steps(cli_plan_t *plan, const hp_store_t *store, const hp_split_t *split) {
+static void count_steps(cli_plan_t *plan, const hp_store_t *store, const wk_part_t *part) {
     const int32_t *label = hp_store_question_label(store);
+    const uint32_t *image = hp_store_question_image(store);
     const hp_config_t *c = &plan->config;
-    for (uint64_t q = split->first; q < split->first + split->count; q++)
-        plan->epoch_examples += label[q] >= 0;
+    const hp_split_t *range = &part->range;
+    for (uint64_t q = range->first; q < range->first + range->count; q++)
+        plan->epoch_examples += label[q] >= 0 && wk_cut_has(&part->cut, image[q]);
     double shards = c->cluster.consistency == HP_SYNC ? c->cluster.sync_shards : 1;
     plan->steps = c->run.steps > 0 ? c->run.steps
                                    : (int64_t)ceil(c->run.epochs * (double)plan->epoch_examples /
                                                    (c->data.batch_size * shards));
 }
 
-/* Training does not read it; a wrong name would come to light when all is trained. */
+/* A wrong name would come to light when all is trained. */
 static hp_status_t check_valid(const hp_config_t *config, const hp_store_t *store,
                                hp_error_t *err) {
-    int split = 0;
+    wk_part_t part;
     if (config->data.valid[0] == '\0' ||
-        hp_store_find_split(store, config->data.valid, &split, err) == HP_OK)
+        wk_part_find(store, config, config->data.valid, &part, err) == HP_OK)
         return HP_OK;
     return hp_fail_prefix(err, "data.valid (\"\": none)");
 }
@@ -95,13 +97,12 @@ static hp_status_t check_valid(const hp_config_t *config, const hp_store_t *stor
 static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
     const hp_config_t *config = &plan->config;
-    int split = 0;
+    wk_part_t part;
     HP_TRY(hp_store_open(config->data.store, &start->store, err));
     const hp_store_info_t *info = hp_store_info(start->store);
-    if (hp_store_find_split(start->store, config->data.train, &split, err) != HP_OK)
-        return hp_fail_prefix(err, "data.train");
+    HP_TRY(wk_part_train(start->store, config, &part, err));
     HP_TRY(check_valid(config, start->store, err));
-    count_steps(plan, start->store, &info->split[split]);
+    count_steps(plan, start->store, &part);
     if (plan->epoch_examples == 0)
         return hp_fail(err, HP_INPUT,
                        "data.train: split '%s' of '%s' has no question with an answer "

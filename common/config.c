@@ -315,6 +315,13 @@ hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) {
 
 hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted,
                                 hp_error_t *err) {
+    /* What is cut off the training split changes what is trained on. */
+    bool cuts = strchr(old->data.valid, ':') != NULL || strchr(wanted->data.valid, ':') != NULL;
+    if (cuts && strcmp(old->data.valid, wanted->data.valid) != 0)
+        return hp_fail(err, HP_INPUT,
+                       "data.valid cannot change from \"%s\" to \"%s\" when a run is resumed: it "
+                       "says what is trained on",
+                       old->data.valid, wanted->data.valid);
     for (int i = 0; i < hp_keys_count; i++) {
         const hp_key_t *key = &hp_keys[i];
         if (key->resumable || memcmp((const char *)old + key->offset,

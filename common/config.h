@@ -58,6 +58,7 @@ typedef struct {
     struct {
         char store[HP_CONFIG_STRING];
         char train[64], valid[64];
+        int64_t valid_seed;
         int batch_size; /* questions */
         bool group_by_image;
         int max_questions_per_image; /* in one group; 0: no cap */

@@ -35,7 +35,11 @@ const hp_key_t hp_keys[] = {
      .doc = "The store, made by 'hanps data'. Relative to the folder hanps is started in."},
     {KEY(data.train), .initial = "train", .doc = "Split to train on."},
     {KEY(data.valid), .initial = "valid", RESUMABLE,
-     .doc = "Split that 'hanps eval' scores by default. \"\": none."},
+     .doc = "Split that is scored by default. \"train:0.1\" cuts it off split train: a tenth of "
+            "the images, by chance, with their questions, which are then not trained on. \"\": "
+            "none."},
+    {KEY(data.valid_seed), .initial = "1", RANGE(0, 9007199254740992.0),
+     .doc = "Seed of the images that data.valid cuts off."},
     {KEY(data.batch_size), .initial = "128", RANGE(1, 65536), .unit = "questions",
      .doc = "Questions of a unit: what one worker computes between a pull and a push."},
     {KEY(data.group_by_image), .initial = "true",

@@ -29,6 +29,7 @@ static hp_status_t prepare(job_t *job, hp_error_t *err) {
         .label = hp_store_question_label(o->store),
         .first = o->split->first,
         .count = o->split->count,
+        .cut = o->cut,
         .batch_size = config->data.batch_size,
         .group_by_image = true,
         .gather = true,
@@ -138,6 +139,7 @@ static hp_status_t score_all(hp_store_t *store, hp_store_reader_t *reader, wk_sc
     for (uint64_t i = 0; i < split->count; i++) {
         hp_question_t q;
         double score[WK_METRICS];
+        if (answer[i] == WK_NOT_ASKED) continue;
         const char *text = answer[i] >= 0 ? info->answer[answer[i]] : "";
         HP_TRY(hp_store_read_question(reader, split->first + i, &q, err));
         HP_TRY(wk_score_question(scorer, &q, text, tally, score, err));

@@ -4,6 +4,7 @@
 
 #include "common/config.h"
 #include "common/store.h"
+#include "worker/data/part.h"
 #include "worker/metric.h"
 
 /* One question answered. Pointers are valid during the callback. */
@@ -23,6 +24,7 @@ typedef struct {
     const hp_config_t *config; /* data, model and run.seed are used */
     hp_store_t *store;
     const hp_split_t *split; /* or any range of questions */
+    wk_cut_t cut;            /* of these, the questions of its images */
     const float *weights;    /* the flat block of wk_model_table(config, shape of the store) */
     hp_status_t (*each)(void *context, const wk_answered_t *answered, hp_error_t *err);
     void *context;
@@ -47,7 +49,10 @@ hp_status_t wk_score_question(wk_scorer_t *scorer, const hp_question_t *question
                               const char *answer, wk_tally_t *tally, double score[WK_METRICS],
                               hp_error_t *err) HP_MUST_CHECK;
 
-/* Score answers given as classes: answer[i] is that of question split->first + i, -1 for none.
+enum { WK_NO_ANSWER = -1, WK_NOT_ASKED = -2 };
+
+/* Score answers given as classes: answer[i] is that of question split->first + i, WK_NO_ANSWER for
+ * none, which is wrong; WK_NOT_ASKED questions are passed over.
  * `each` may be NULL; it sees every question in the order of the store with its answer's text and
  * scores. The tally is released by the caller (wk_tally_release). */
 typedef hp_status_t (*wk_scored_t)(void *context, const hp_question_t *question, const char *answer,

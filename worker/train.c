@@ -64,14 +64,14 @@ static hp_status_t open_log(trainer_t *t, hp_error_t *err) {
 static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
     const wk_train_options_t *o = t->options;
     const hp_config_t *config = o->config;
-    int split = 0;
-    HP_TRY(hp_store_find_split(o->store, config->data.train, &split, err));
-    const hp_split_t *range = &hp_store_info(o->store)->split[split];
+    wk_part_t part;
+    HP_TRY(wk_part_train(o->store, config, &part, err));
     wk_sampler_options_t sampling = {
         .image = hp_store_question_image(o->store),
         .label = hp_store_question_label(o->store),
-        .first = range->first,
-        .count = range->count,
+        .first = part.range.first,
+        .count = part.range.count,
+        .cut = part.cut,
         .seed = (uint64_t)config->run.seed,
         .batch_size = config->data.batch_size,
         .labelled_only = true,

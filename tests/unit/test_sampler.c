@@ -219,11 +219,40 @@ static void test_small_and_bad(void **state) {
     assert_int_equal(wk_sampler_create(&o, &s, &err), HP_INPUT);
 }
 
+/* A share of the images cut off: with the rest it is the split, image by image; another seed gives
+ * other images. */
+static void test_cut(void **state) {
+    (void)state;
+    int part[2][2][QUESTIONS] = {0}; /* seed, rest or not, question */
+    for (int seed = 0; seed < 2; seed++)
+        for (int rest = 0; rest < 2; rest++) {
+            wk_sampler_options_t o = options();
+            o.cut = (wk_cut_t){.share = 0.25, .seed = (uint64_t)seed, .rest = rest == 1};
+            wk_sampler_t *s = create(o);
+            uint64_t size = wk_sampler_size(s);
+            assert_true(rest == 1 ? size > 380 && size < 520 : size > 90 && size < 230);
+            wk_example_t *e = take(s, BATCH, (int)(size / BATCH) + 1);
+            for (uint64_t i = 0; i < size; i++) part[seed][rest][e[i].question]++;
+            hp_free(e);
+            wk_sampler_destroy(s);
+        }
+    int same = 0;
+    for (int q = FIRST; q < FIRST + COUNT; q++) {
+        for (int seed = 0; seed < 2; seed++)
+            assert_int_equal(part[seed][0][q] + part[seed][1][q], label[q] >= 0);
+        for (int p = FIRST; p < q; p++)
+            if (image[p] == image[q] && label[p] >= 0 && label[q] >= 0)
+                assert_int_equal(part[0][0][p], part[0][0][q]);
+        same += part[0][0][q] == part[1][0][q];
+    }
+    assert_true(same < COUNT - 50);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_an_epoch), cmocka_unit_test(test_pure),
         cmocka_unit_test(test_groups),        cmocka_unit_test(test_store_order),
-        cmocka_unit_test(test_small_and_bad),
+        cmocka_unit_test(test_small_and_bad), cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -24,7 +24,8 @@ struct wk_sampler {
 };
 
 static bool wanted(const wk_sampler_options_t *o, uint64_t question) {
-    return !o->labelled_only || o->label[question] >= 0;
+    return (!o->labelled_only || o->label[question] >= 0) &&
+           wk_cut_has(&o->cut, o->image[question]);
 }
 
 /* Gathering: a stable counting sort of the split by image, images in the order of their number. */

@@ -9,6 +9,7 @@
 #define WK_SAMPLER_H
 
 #include "common/status.h"
+#include "worker/data/part.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ typedef struct {
     const uint32_t *image; /* column over all questions of the store: ordinal of the image */
     const int32_t *label;  /* the same: class, or -1 */
     uint64_t first, count; /* the split: questions [first, first + count) */
+    wk_cut_t cut;          /* and of these, those of its images */
     uint64_t seed;
     int batch_size;              /* B, questions */
     bool labelled_only;          /* skip questions without a class: they cannot be trained on */

@@ -32,8 +32,9 @@ typedef struct {
     const wk_masks_options_t *options;
     const hp_store_info_t *info;
     hp_store_reader_t *reader;
-    int split;
-    hp_split_t scored; /* the questions that accuracy speaks of */
+    hp_split_t whole;
+    wk_cut_t cut;
+    hp_split_t scored; /* with cut: the questions that accuracy speaks of */
     int shown_count, capacity;
     shown_t *shown;  /* in order of `question` */
     int32_t *answer; /* [scored.count] */
@@ -98,11 +99,14 @@ static void add_shown(job_t *job, uint64_t question) {
 }
 
 static hp_status_t choose_spread(job_t *job, hp_error_t *err) {
+    const uint32_t *image = hp_store_question_image(job->options->trained->store);
     uint64_t count = job->scored.count, first = job->scored.first;
     uint64_t anchors = ((uint64_t)job->options->count + 1) / 2;
     for (uint64_t i = 0; i < anchors && i < count; i++) {
         uint64_t question = first + (anchors < count ? i * (count / anchors) : i);
         uint64_t second;
+        while (question < first + count && !wk_cut_has(&job->cut, image[question])) question++;
+        if (question == first + count) break;
         add_shown(job, question);
         HP_TRY(find_partner(job, question, &second, err));
         if (second != UINT64_MAX) add_shown(job, second);
@@ -111,7 +115,7 @@ static hp_status_t choose_spread(job_t *job, hp_error_t *err) {
 }
 
 static hp_status_t choose_ids(job_t *job, hp_error_t *err) {
-    const hp_split_t *split = &job->info->split[job->split];
+    const hp_split_t *split = &job->whole;
     for (int i = 0; i < job->options->ids; i++) {
         int before = job->shown_count;
         hp_question_t record;
@@ -201,18 +205,21 @@ static hp_status_t answer_all(job_t *job, wk_evaluation_t *evaluation, hp_error_
     wk_evaluate_options_t options = {.config = &trained->config,
                                      .store = trained->store,
                                      .split = &job->scored,
+                                     .cut = job->cut,
                                      .weights = trained->weights,
                                      .each = see_answer,
                                      .context = job};
     void *answer = NULL;
     HP_TRY(hp_allocate(&answer, (size_t)job->scored.count, sizeof *job->answer, "answers", err));
     job->answer = answer;
+    for (uint64_t i = 0; i < job->scored.count; i++) job->answer[i] = WK_NOT_ASKED;
     HP_TRY(wk_evaluate(&options, evaluation, err));
     for (int i = 0; i < job->shown_count; i++) { /* questions beyond those that are scored */
         if (job->shown[i].answered) continue;
         hp_split_t one = {.first = job->shown[i].question, .count = 1};
         wk_evaluation_t ignored;
         options.split = &one;
+        options.cut = (wk_cut_t){0};
         HP_TRY(wk_evaluate(&options, &ignored, err));
     }
     wk_scorer_t *scorer = NULL;
@@ -467,8 +474,10 @@ hp_status_t wk_masks(const wk_masks_options_t *options, wk_masks_outcome_t *outc
                      hp_error_t *err) {
     hp_store_t *store = options->trained->store;
     job_t job = {.options = options, .info = hp_store_info(store)};
-    HP_TRY(hp_store_find_split(store, options->split, &job.split, err));
-    job.scored = job.info->split[job.split];
+    wk_part_t part;
+    HP_TRY(wk_part_find(store, &options->trained->config, options->split, &part, err));
+    job.whole = job.scored = part.range;
+    job.cut = part.cut;
     if (job.scored.count == 0)
         return hp_fail(err, HP_INPUT, "split '%s' has no questions", options->split);
     if (job.scored.count > options->scored) job.scored.count = options->scored;
