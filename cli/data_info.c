@@ -151,8 +151,8 @@ static void print_store(const char *path, const hp_store_info_t *info, const dou
                info->boxes ? ", with boxes" : "");
     }
     if (info->pixel_height > 0)
-        printf("pixels: %d x %d, %.0f bytes an image\n", info->pixel_height, info->pixel_width,
-               bytes[1]);
+        printf("pixels: %d x %d, %.0f bytes an image%s\n", info->pixel_height, info->pixel_width,
+               bytes[1], info->max_objects > 0 ? ", with the places of objects" : "");
     if (info->pictures)
         printf("pictures: %" PRIu64 ", %.0f bytes an image\n", info->picture_count, bytes[2]);
     printf("vocabulary: %d words, %d answers, longest question %d words%s%s\n", info->words,
@@ -245,6 +245,7 @@ static void put_store(yajl_gen g, const char *path, const hp_store_info_t *info,
     yajl_gen_bool(g, info->boxes);
     put_number(g, "pixel_height", (uint64_t)info->pixel_height);
     put_number(g, "pixel_width", (uint64_t)info->pixel_width);
+    put_number(g, "max_objects", (uint64_t)info->max_objects);
     put_number(g, "pictures", info->picture_count);
     put_fraction(g, "feature_bytes_per_image", bytes[0], "%.0f");
     put_fraction(g, "pixel_bytes_per_image", bytes[1], "%.0f");

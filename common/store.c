@@ -95,6 +95,7 @@ static hp_status_t fill_info(hp_store_t *store, hp_error_t *err) {
     info->pixel_width = (int)m->pixel_width;
     info->pictures = m->pictures;
     info->boxes = m->boxes;
+    info->max_objects = (int)m->max_objects;
     info->images = m->images;
     info->questions = m->questions;
     info->words = (int)m->n_word;
@@ -170,6 +171,7 @@ static hp_status_t open_databases(hp_store_t *store, bool strict, hp_error_t *er
     store->has[HP_DB_PIXELS] = info->pixel_height != 0;
     store->has[HP_DB_PICTURES] = info->pictures;
     store->has[HP_DB_BOXES] = info->boxes;
+    store->has[HP_DB_OBJECTS] = info->max_objects > 0;
     store->has[HP_DB_NAMES] = store->has[HP_DB_QUESTIONS] = true;
     store->has[HP_DB_COLUMNS] = store->has[HP_DB_HASHES] = true;
     int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->txn);
@@ -190,6 +192,7 @@ static hp_status_t open_databases(hp_store_t *store, bool strict, hp_error_t *er
         [HP_DB_PIXELS] = info->images,
         [HP_DB_PICTURES] = store->manifest->picture_count,
         [HP_DB_BOXES] = info->images,
+        [HP_DB_OBJECTS] = info->images,
         [HP_DB_NAMES] = info->images,
         [HP_DB_QUESTIONS] = info->questions,
     };
@@ -505,18 +508,31 @@ hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, fl
     return HP_OK;
 }
 
+/* A record of f32 [n][4], n at most `most`. */
+static hp_status_t read_rectangles(hp_store_reader_t *reader, hp_store_db_t db, uint32_t image,
+                                   int most, float *out, int capacity, int *n_p, hp_error_t *err) {
+    MDB_val value = {0};
+    HP_TRY(get(reader, db, image, &value, err));
+    size_t n = value.mv_size / 16;
+    if (n * 16 != value.mv_size || n > (size_t)most)
+        return hp_fail(err, HP_CORRUPT, "store %s: %s %u have %zu bytes", reader->store->path,
+                       hp_store_db[db].record, image, value.mv_size);
+    if (n > (size_t)capacity)
+        return hp_fail(err, HP_INTERNAL, "%s %u: %zu of them, there is room for %d",
+                       hp_store_db[db].record, image, n, capacity);
+    if (n > 0) memcpy(out, value.mv_data, value.mv_size);
+    *n_p = (int)n;
+    return HP_OK;
+}
+
 hp_status_t hp_store_read_boxes(hp_store_reader_t *reader, uint32_t image, float *out, int capacity,
                                 int *cells_p, hp_error_t *err) {
-    MDB_val value = {0};
-    HP_TRY(get(reader, HP_DB_BOXES, image, &value, err));
-    size_t cells = value.mv_size / 16;
-    if (cells * 16 != value.mv_size || cells > (size_t)reader->store->info.max_cells)
-        return hp_fail(err, HP_CORRUPT, "store %s: boxes of image %u have %zu bytes",
-                       reader->store->path, image, value.mv_size);
-    if (cells > (size_t)capacity)
-        return hp_fail(err, HP_INTERNAL, "image %u has %zu boxes, there is room for %d", image,
-                       cells, capacity);
-    if (cells > 0) memcpy(out, value.mv_data, value.mv_size);
-    *cells_p = (int)cells;
-    return HP_OK;
+    return read_rectangles(reader, HP_DB_BOXES, image, reader->store->info.max_cells, out, capacity,
+                           cells_p, err);
+}
+
+hp_status_t hp_store_read_objects(hp_store_reader_t *reader, uint32_t image, float *out,
+                                  int capacity, int *objects_p, hp_error_t *err) {
+    return read_rectangles(reader, HP_DB_OBJECTS, image, reader->store->info.max_objects, out,
+                           capacity, objects_p, err);
 }

@@ -45,7 +45,8 @@ typedef struct {
     hp_encoding_t feature_encoding;
     int grid_height, grid_width; /* cells = height * width; 0, 0 for a ragged set */
     int max_cells, channels;
-    bool boxes; /* a box for each cell: f32 x1, y1, x2, y2, as the source had them */
+    bool boxes;      /* a box for each cell: f32 x1, y1, x2, y2, as the source had them */
+    int max_objects; /* of an image, whose places are known; 0: they are not */
     /* pixels: u8 [height][width][3] */
     int pixel_height, pixel_width; /* 0: no pixels */
     bool pictures;
@@ -135,5 +136,10 @@ hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, fl
 /* Boxes of an image's cells, [cells][4]: x1, y1, x2, y2. HP_INPUT where the store has none. */
 hp_status_t hp_store_read_boxes(hp_store_reader_t *reader, uint32_t image, float *out, int capacity,
                                 int *cells_p, hp_error_t *err) HP_MUST_CHECK;
+
+/* Where an image's objects are, [objects][4]: x1, y1, x2, y2 in pixels, x2 and y2 just outside.
+ * HP_INPUT where the store does not know. */
+hp_status_t hp_store_read_objects(hp_store_reader_t *reader, uint32_t image, float *out,
+                                  int capacity, int *objects_p, hp_error_t *err) HP_MUST_CHECK;
 
 #endif

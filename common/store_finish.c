@@ -64,6 +64,7 @@ static void describe(const hp_store_writer_t *w, Hanps__StoreManifest *m) {
     m->pixel_height = (uint32_t)p->pixel_height;
     m->pixel_width = (uint32_t)p->pixel_width;
     m->boxes = p->boxes;
+    m->max_objects = (uint32_t)p->max_objects;
     m->pictures = p->pictures;
     m->picture_count = w->picture_count;
     m->images = w->images;

@@ -27,6 +27,7 @@ typedef enum {
     HP_DB_PIXELS,
     HP_DB_PICTURES,
     HP_DB_BOXES,
+    HP_DB_OBJECTS,
     HP_DB_NAMES,
     HP_DB_QUESTIONS,
     HP_DB_COLUMNS,

@@ -17,6 +17,7 @@ const hp_store_db_row_t hp_store_db[HP_DB_COUNT] = {
     {"pixels", 'P', "pixels of image"},
     {"pictures", 'I', "picture of image"},
     {"boxes", 'B', "boxes of image"},
+    {"objects", 'O', "objects of image"},
     {"names", 'N', "name of image"},
     {"questions", 'Q', "question"},
     {"columns", 0, "column"},
@@ -149,6 +150,7 @@ const char *hp_store_check_manifest(const Hanps__StoreManifest *m) {
     if (m->pixel_height > 1 << 20 || m->pixel_width > 1 << 20 ||
         (m->pixel_height == 0) != (m->pixel_width == 0))
         return "pixel shape";
+    if (m->max_objects > 1 << 20 || (m->max_objects > 0 && m->pixel_height == 0)) return "objects";
     if (m->n_word > INT32_MAX || m->n_answer > INT32_MAX || m->n_split > 10000 ||
         m->n_source > 10000)
         return "counts";

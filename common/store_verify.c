@@ -171,6 +171,7 @@ static void walk(const char *path, FILE *out) {
         if (info->feature_dtype != HP_DTYPE_NONE)
             check_records(&w, HP_DB_FEATURES, info->images, false);
         if (info->boxes) check_records(&w, HP_DB_BOXES, info->images, false);
+        if (info->max_objects > 0) check_records(&w, HP_DB_OBJECTS, info->images, false);
         if (info->pixel_height != 0) check_records(&w, HP_DB_PIXELS, info->images, false);
         if (info->pictures) check_records(&w, HP_DB_PICTURES, info->images, true);
         check_records(&w, HP_DB_QUESTIONS, info->questions, false);

@@ -276,6 +276,8 @@ static hp_status_t check_plan(const hp_store_plan_t *p, hp_error_t *err) {
         return hp_fail(err, HP_INPUT, "%d cells of %d channels are too much for one image",
                        p->max_cells, p->channels);
     if (p->boxes && !features) return hp_fail(err, HP_INPUT, "boxes without features");
+    if (p->max_objects < 0 || (p->max_objects > 0 && p->pixel_height == 0))
+        return hp_fail(err, HP_INPUT, "objects without pixels");
     if (p->pixel_height < 0 || p->pixel_width < 0 ||
         (p->pixel_height == 0) != (p->pixel_width == 0))
         return hp_fail(err, HP_INPUT, "pixels of %dx%d", p->pixel_height, p->pixel_width);
@@ -368,7 +370,8 @@ static hp_status_t check_image(const hp_store_writer_t *w, const hp_store_image_
                        (unsigned long long)w->images, bytes);
     if ((image->features != NULL) != (plan->feature_dtype != HP_DTYPE_NONE) ||
         (image->pixels != NULL) != (plan->pixel_height != 0) ||
-        (image->boxes != NULL) != plan->boxes || (image->picture != NULL && !plan->pictures))
+        (image->boxes != NULL) != plan->boxes || image->objects < 0 ||
+        image->objects > plan->max_objects || (image->picture != NULL && !plan->pictures))
         return hp_fail(err, HP_INTERNAL, "image '%s': other records than planned", image->name);
     if (image->features != NULL && (image->cells < 1 || image->cells > plan->max_cells ||
                                     (plan->grid_height != 0 && image->cells != plan->max_cells)))
@@ -413,7 +416,7 @@ hp_status_t hp_store_write_image(hp_store_writer_t *w, const hp_store_image_t *i
     if (known) return hp_fail(err, HP_INPUT, "image '%s' is there twice", image->name);
     HP_TRY(make_room(w,
                      name + features + w->pixel_bytes + image->picture_bytes +
-                         (size_t)image->cells * 16 + 5 * 4096,
+                         ((size_t)image->cells + (size_t)image->objects) * 16 + 6 * 4096,
                      err));
     uint32_t ordinal = (uint32_t)w->images;
     w->failed = true; /* until all its records are in */
@@ -421,6 +424,8 @@ hp_status_t hp_store_write_image(hp_store_writer_t *w, const hp_store_image_t *i
     if (data != NULL) HP_TRY(put(w, HP_DB_FEATURES, ordinal, data, features, err));
     if (image->boxes != NULL)
         HP_TRY(put(w, HP_DB_BOXES, ordinal, image->boxes, (size_t)image->cells * 16, err));
+    if (w->plan.max_objects > 0)
+        HP_TRY(put(w, HP_DB_OBJECTS, ordinal, image->object, (size_t)image->objects * 16, err));
     if (image->pixels != NULL)
         HP_TRY(put(w, HP_DB_PIXELS, ordinal, image->pixels, w->pixel_bytes, err));
     if (image->picture != NULL) {

@@ -27,6 +27,7 @@ typedef struct {
     int grid_height, grid_width;   /* 0, 0: cells lie on no grid */
     int max_cells, channels;       /* of an image; without a grid images may have fewer cells */
     bool boxes;                    /* each cell has a box */
+    int max_objects;               /* each image's objects have their places; 0: they do not */
     int pixel_height, pixel_width; /* 0, 0: no pixels */
     bool pictures;                 /* some images come with an encoded picture */
     hp_metric_t metric;
@@ -50,7 +51,9 @@ typedef struct {
     /* Not 0: `features` is a record of this many bytes, encoded already, as
      * hp_store_read_image gives it from a store whose features are SPARSE. */
     size_t encoded_bytes;
-    const float *boxes;    /* [cells][4]: x1, y1, x2, y2 */
+    const float *boxes;  /* [cells][4]: x1, y1, x2, y2 */
+    const float *object; /* [objects][4]: x1, y1, x2, y2 in pixels */
+    int objects;
     const uint8_t *pixels; /* [height][width][3] */
     const void *picture;   /* a PNG or JPEG file */
     size_t picture_bytes;

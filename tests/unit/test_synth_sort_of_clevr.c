@@ -64,6 +64,28 @@ static void test_contents(const set_t *set) {
             hp_store_read_image(set->reader, image, HP_RECORD_PIXELS, &data, &bytes, NULL), HP_OK);
         assert_int_equal(bytes, sizeof pixels);
         assert_memory_equal(data, pixels, sizeof pixels);
+        /* Every coloured pixel is in a box, and each box touches its object on all four sides. */
+        float box[WK_SOC_OBJECTS + 1][4];
+        int objects = 0, sides[WK_SOC_OBJECTS] = {0};
+        assert_int_equal(
+            hp_store_read_objects(set->reader, image, box[0], WK_SOC_OBJECTS + 1, &objects, NULL),
+            HP_OK);
+        assert_int_equal(objects, WK_SOC_OBJECTS);
+        for (int i = 0; i < WK_SOC_SIDE * WK_SOC_SIDE; i++) {
+            if (pixels[3 * i] == 255 && pixels[3 * i + 1] == 255 && pixels[3 * i + 2] == 255)
+                continue;
+            const float x = (float)(i % WK_SOC_SIDE), y = (float)(i / WK_SOC_SIDE);
+            bool inside = false; /* of one or of two: objects stand close together */
+            for (int o = 0; o < objects; o++) {
+                const float *b = box[o];
+                if (x < b[0] || x >= b[2] || y < b[1] || y >= b[3]) continue;
+                inside = true;
+                sides[o] |=
+                    (x == b[0]) | (x == b[2] - 1) << 1 | (y == b[1]) << 2 | (y == b[3] - 1) << 3;
+            }
+            assert_true(inside);
+        }
+        for (int o = 0; o < objects; o++) assert_int_equal(sides[o], 15);
         int cells = 0;
         assert_int_equal(hp_store_read_features(set->reader, image, features, 100, &cells, NULL),
                          HP_OK);

@@ -151,6 +151,16 @@ void wk_soc_questions(uint64_t seed, uint64_t image, const wk_soc_scene_t *scene
     }
 }
 
+void wk_soc_boxes(const wk_soc_scene_t *scene, float box[WK_SOC_OBJECTS][4]) {
+    for (int i = 0; i < WK_SOC_OBJECTS; i++) {
+        const wk_soc_object_t *o = &scene->object[i];
+        box[i][0] = (float)(o->x - WK_SOC_RADIUS);
+        box[i][1] = (float)(o->y - WK_SOC_RADIUS);
+        box[i][2] = (float)(o->x + WK_SOC_RADIUS + 1);
+        box[i][3] = (float)(o->y + WK_SOC_RADIUS + 1);
+    }
+}
+
 void wk_soc_draw(const wk_soc_scene_t *scene, uint8_t *pixels) {
     /* Half widths of the rows of OpenCV's filled circle of radius 5, by distance from the centre.
      */

@@ -70,6 +70,9 @@ int wk_soc_solve(const wk_soc_scene_t *scene, wk_soc_kind_t kind, int colour);
 void wk_soc_questions(uint64_t seed, uint64_t image, const wk_soc_scene_t *scene,
                       wk_soc_question_t question[WK_SOC_QUESTIONS]);
 
+/* x1, y1, x2, y2 of the pixels of each object, x2 and y2 just outside. */
+void wk_soc_boxes(const wk_soc_scene_t *scene, float box[WK_SOC_OBJECTS][4]);
+
 /* pixels: [75][75][3] RGB. */
 void wk_soc_draw(const wk_soc_scene_t *scene, uint8_t *pixels);
 

@@ -51,15 +51,19 @@ static hp_status_t write_images(hp_store_writer_t *writer, const wk_synth_option
     uint8_t patches[WK_SOC_GRID * WK_SOC_GRID * WK_SOC_CHANNELS];
     for (uint32_t i = 0; i < images; i++) {
         char name[48];
+        float box[WK_SOC_OBJECTS][4];
         wk_soc_scene_t scene;
         snprintf(name, sizeof name, "%s-%" PRIu32, splits[split].name, i);
         wk_soc_scene(options->seed, splits[split].first_image + i, &scene);
         wk_soc_draw(&scene, pixels);
+        wk_soc_boxes(&scene, box);
         if (options->patches) wk_soc_patches(pixels, patches);
         const hp_store_image_t image = {
             .name = name,
             .features = options->patches ? patches : NULL,
             .cells = options->patches ? WK_SOC_GRID * WK_SOC_GRID : 0,
+            .object = box[0],
+            .objects = WK_SOC_OBJECTS,
             .pixels = pixels,
         };
         HP_TRY(hp_store_write_image(writer, &image, NULL, err));
@@ -142,6 +146,7 @@ hp_status_t wk_synth_sort_of_clevr(const wk_synth_options_t *options, hp_error_t
         .channels = options->patches ? WK_SOC_CHANNELS : 0,
         .pixel_height = WK_SOC_SIDE,
         .pixel_width = WK_SOC_SIDE,
+        .max_objects = WK_SOC_OBJECTS,
         .metric = HP_METRIC_EXACT,
         .code_bits = WK_SOC_CODE_BITS,
         .tokenizer = TOKENIZER,
