@@ -4,6 +4,7 @@
 
 const cli_command_t *cli_commands(void) {
     static const cli_command_t table[] = {
+        {"ask", "answer a question about an image", cli_ask},
         {"bench", "the speed of a training step on this machine", cli_bench},
         {"checkpoint", "list, verify, show and compare checkpoints", cli_checkpoint},
         {"config", "print a configuration, or all its keys", cli_config},

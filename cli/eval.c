@@ -1,6 +1,7 @@
 /* hanps eval: answers a split with a trained model and scores the answers. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/predictions.h"
 #include "cli/scores.h"
 #include "common/file.h"
 #include "common/gemm.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <yajl/yajl_gen.h>
 
 static const char usage[] =
@@ -32,21 +34,31 @@ static const char usage[] =
     "                     vqa_2021, as the store says\n"
     "  --json FILE        write the figures as JSON\n"
     "  --results FILE     write the answers as the official evaluation reads them\n"
+    "  --predictions FILE write a JSON object a line for each question, in no order: the most "
+    "probable\n"
+    "                     answers, and the cells that were looked at\n"
+    "  --top N            answers in a line of --predictions (5)\n"
+    "  --logits           all logits too, in the order of the store's answers\n"
     "  --set KEY=VALUE    over the run's configuration: --set data.store=...\n";
 
 typedef struct {
-    const char *run, *split, *checkpoint, *metric, *json, *results;
+    const char *run, *split, *checkpoint, *metric, *json, *results, *predictions;
+    int top;
+    bool logits;
     int sets;
     const char **set; /* room for every argument */
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_error_t *err) {
-    enum { SPLIT = 1, CHECKPOINT, METRIC, JSON, RESULTS, SET };
+    enum { SPLIT = 1, CHECKPOINT, METRIC, JSON, RESULTS, PREDICTIONS, TOP, LOGITS, SET };
     static const struct option options[] = {{"split", required_argument, NULL, SPLIT},
                                             {"checkpoint", required_argument, NULL, CHECKPOINT},
                                             {"metric", required_argument, NULL, METRIC},
                                             {"json", required_argument, NULL, JSON},
                                             {"results", required_argument, NULL, RESULTS},
+                                            {"predictions", required_argument, NULL, PREDICTIONS},
+                                            {"top", required_argument, NULL, TOP},
+                                            {"logits", no_argument, NULL, LOGITS},
                                             {"set", required_argument, NULL, SET},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -67,6 +79,15 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_e
             break;
         case RESULTS:
             args->results = optarg;
+            break;
+        case PREDICTIONS:
+            args->predictions = optarg;
+            break;
+        case TOP:
+            HP_TRY(cli_parse_top(optarg, &args->top, err));
+            break;
+        case LOGITS:
+            args->logits = true;
             break;
         case SET:
             args->set[args->sets++] = optarg;
@@ -94,15 +115,49 @@ typedef struct {
     FILE *lines; /* into questions, while it is open */
     wk_evaluation_t evaluation;
     cli_scores_t scores;
-    yajl_gen results; /* NULL: not asked for */
+    cli_predictions_t format;
+    FILE *predictions;         /* NULL: not asked for */
+    hp_store_reader_t *reader; /* of their texts */
+    yajl_gen results;          /* NULL: not asked for */
 } report_t;
 
 static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_error_t *err) {
-    (void)err;
     report_t *r = context;
     r->answer[answered->question - r->part.range.first] = answered->answer;
     r->cells[answered->question - r->part.range.first] = answered->selected;
-    return HP_OK;
+    if (r->predictions == NULL) return HP_OK;
+    hp_question_t q;
+    const char *image = NULL;
+    HP_TRY(hp_store_read_question(r->reader, answered->question, &q, err));
+    HP_TRY(hp_store_read_image_name(r->reader, answered->image, &image, err));
+    return cli_prediction_write(&r->format, answered, &q.question_id, image, q.text, q.target,
+                                r->predictions, err);
+}
+
+/* PATH.part becomes PATH when all is in it. */
+static hp_status_t open_predictions(const args_t *args, const wk_trained_t *trained, char *part,
+                                    report_t *r, hp_error_t *err) {
+    if (snprintf(part, HP_RUN_PATH, "%s.part", args->predictions) >= HP_RUN_PATH)
+        return hp_fail(err, HP_INPUT, "--predictions: the path is too long");
+    HP_TRY(hp_store_reader_open(trained->store, &r->reader, err));
+    r->format = (cli_predictions_t){.top = args->top,
+                                    .logits = args->logits,
+                                    .info = hp_store_info(trained->store),
+                                    .shape = &trained->shape};
+    r->predictions = fopen(part, "w");
+    return r->predictions != NULL ? HP_OK : hp_fail_errno(err, HP_IO, "cannot write '%s'", part);
+}
+
+static hp_status_t close_predictions(const args_t *args, const char *part, report_t *r,
+                                     hp_status_t status, hp_error_t *err) {
+    if (r->predictions == NULL) return status;
+    bool good = fflush(r->predictions) == 0 && fsync(fileno(r->predictions)) == 0;
+    good = fclose(r->predictions) == 0 && good;
+    r->predictions = NULL;
+    if (status == HP_OK && (!good || rename(part, args->predictions) != 0))
+        status = hp_fail_errno(err, HP_IO, "cannot write '%s'", args->predictions);
+    if (status != HP_OK) unlink(part);
+    return status;
 }
 
 static hp_status_t note_scored(void *context, const hp_question_t *question, const char *answer,
@@ -217,7 +272,10 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
                                      .each = keep_answer,
                                      .context = r};
     hp_gemm_set_threads(trained->config.cluster.threads);
-    HP_TRY(wk_evaluate(&options, &r->evaluation, err));
+    char part[HP_RUN_PATH];
+    if (args->predictions != NULL) HP_TRY(open_predictions(args, trained, part, r, err));
+    hp_status_t status = wk_evaluate(&options, &r->evaluation, err);
+    HP_TRY(close_predictions(args, part, r, status, err));
     if (args->results != NULL) {
         r->results = yajl_gen_alloc(NULL);
         if (r->results == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the results");
@@ -239,11 +297,13 @@ static hp_status_t check_outputs(const args_t *args, hp_error_t *err) {
         return hp_fail_prefix(err, "--json");
     if (args->results != NULL && hp_check_place(args->results, err) != HP_OK)
         return hp_fail_prefix(err, "--results");
+    if (args->predictions != NULL && hp_check_place(args->predictions, err) != HP_OK)
+        return hp_fail_prefix(err, "--predictions");
     return HP_OK;
 }
 
 hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
-    args_t args = {.checkpoint = "last"};
+    args_t args = {.checkpoint = "last", .top = 5};
     bool help = false;
     void *set = NULL;
     HP_TRY(hp_allocate(&set, (size_t)argc, sizeof *args.set, "arguments", err));
@@ -259,6 +319,7 @@ hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
         if (status == HP_OK) status = evaluate(&args, &trained, &report, err);
     }
     if (report.results != NULL) yajl_gen_free(report.results);
+    hp_store_reader_close(report.reader);
     wk_tally_release(&report.scores.tally);
     hp_free(report.answer);
     hp_free(report.cells);

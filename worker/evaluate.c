@@ -53,31 +53,36 @@ static int largest(const float *logits, int n) {
     return best;
 }
 
+hp_status_t wk_answered(const wk_batch_t *batch, const wk_result_t *result, int k, int answers,
+                        wk_answered_t *answered, hp_error_t *err) {
+    const nn_batch_t *nn = &batch->nn;
+    const int *selected = result->selection.offset + k;
+    const float *logits = result->logits + (size_t)k * (size_t)answers;
+    for (int i = 0; i < answers; i++)
+        if (!isfinite(logits[i]))
+            return hp_fail(err, HP_NONFINITE,
+                           "question %u of the store: the model's output is not finite",
+                           batch->example[k].question);
+    int image = nn->image[k];
+    *answered = (wk_answered_t){
+        .question = batch->example[k].question,
+        .image = batch->image[image],
+        .answer = largest(logits, answers),
+        .answers = answers,
+        .logits = logits,
+        .cells = nn->cell_offset[image + 1] - nn->cell_offset[image],
+        .selected = selected[1] - selected[0],
+        .cell = result->selection.cell + selected[0],
+        .presence = result->presence != NULL ? result->presence + result->presence_offset[k] : NULL,
+    };
+    return HP_OK;
+}
+
 static hp_status_t report(job_t *job, const wk_batch_t *batch, const wk_result_t *result,
                           hp_error_t *err) {
-    const nn_batch_t *nn = &batch->nn;
-    int answers = job->plan.shape.answers;
-    for (int k = 0; k < nn->questions; k++) {
-        const int *selected = result->selection.offset + k;
-        const float *logits = result->logits + (size_t)k * (size_t)answers;
-        for (int i = 0; i < answers; i++)
-            if (!isfinite(logits[i]))
-                return hp_fail(err, HP_NONFINITE,
-                               "question %u of the store: the model's output is not finite",
-                               batch->example[k].question);
-        int image = nn->image[k];
-        wk_answered_t answered = {
-            .question = batch->example[k].question,
-            .image = batch->image[image],
-            .answer = largest(logits, answers),
-            .answers = answers,
-            .logits = logits,
-            .cells = nn->cell_offset[image + 1] - nn->cell_offset[image],
-            .selected = selected[1] - selected[0],
-            .cell = result->selection.cell + selected[0],
-            .presence =
-                result->presence != NULL ? result->presence + result->presence_offset[k] : NULL,
-        };
+    for (int k = 0; k < batch->nn.questions; k++) {
+        wk_answered_t answered;
+        HP_TRY(wk_answered(batch, result, k, job->plan.shape.answers, &answered, err));
         job->selected += (uint64_t)answered.selected;
         HP_TRY(job->options->each(job->options->context, &answered, err));
     }

@@ -4,8 +4,10 @@
 
 #include "common/config.h"
 #include "common/store.h"
+#include "worker/data/batch.h"
 #include "worker/data/part.h"
 #include "worker/metric.h"
+#include "worker/model.h"
 
 /* One question answered. Pointers are valid during the callback. */
 typedef struct {
@@ -19,6 +21,10 @@ typedef struct {
     const int *cell;       /* [selected], ascending */
     const float *presence; /* [cells]: |m|^2 - |q|^2; NULL where the attention has none */
 } wk_answered_t;
+
+/* Question k of a batch, from what forward gave. HP_NONFINITE: a logit is not a number. */
+hp_status_t wk_answered(const wk_batch_t *batch, const wk_result_t *result, int k, int answers,
+                        wk_answered_t *answered, hp_error_t *err) HP_MUST_CHECK;
 
 typedef struct {
     const hp_config_t *config; /* data, model and run.seed are used */

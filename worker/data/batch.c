@@ -257,22 +257,8 @@ static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *pl
     return HP_OK;
 }
 
-hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
-                           hp_store_reader_t *reader, const wk_example_t *example, int n,
-                           wk_batch_t *batch, hp_error_t *err) {
-    int images = 0, labelled = 0;
-    m->cell_offset[0] = m->token_offset[0] = 0;
-    for (int k = 0; k < n; k++) {
-        hp_question_t q;
-        HP_TRY(read_question(m, plan, reader, &example[k], k, &q, err));
-        if (k == 0 || example[k].opens) {
-            if (images >= plan->limits.images)
-                return hp_fail(err, HP_INTERNAL, "a batch has more than %d images", images);
-            HP_TRY(add_image(m, plan, reader, q.image, images++, err));
-        }
-        m->image[k] = images - 1;
-        labelled += q.label >= 0;
-    }
+static void finish(const wk_batch_memory_t *m, const wk_batch_plan_t *plan, int images, int n,
+                   int labelled, wk_batch_t *batch) {
     *batch = (wk_batch_t){
         .nn = {.images = images,
                .cell_offset = m->cell_offset,
@@ -289,5 +275,41 @@ hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
         .image = m->ordinal,
         .labelled = labelled,
     };
+}
+
+hp_status_t wk_batch_ask(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                         hp_store_reader_t *reader, uint32_t image, const int32_t *token,
+                         int tokens, wk_batch_t *batch, hp_error_t *err) {
+    if (tokens < 1 || tokens > plan->limits.tokens)
+        return hp_fail(err, HP_INTERNAL, "a question of %d words", tokens);
+    m->cell_offset[0] = m->token_offset[0] = 0;
+    HP_TRY(add_image(m, plan, reader, image, 0, err));
+    memcpy(m->token, token, (size_t)tokens * sizeof *token);
+    m->token_offset[1] = tokens;
+    m->image[0] = 0;
+    m->label[0] = -1;
+    m->key[0] = 0;
+    m->example[0] = (wk_example_t){0};
+    finish(m, plan, 1, 1, 0, batch);
+    return HP_OK;
+}
+
+hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                           hp_store_reader_t *reader, const wk_example_t *example, int n,
+                           wk_batch_t *batch, hp_error_t *err) {
+    int images = 0, labelled = 0;
+    m->cell_offset[0] = m->token_offset[0] = 0;
+    for (int k = 0; k < n; k++) {
+        hp_question_t q;
+        HP_TRY(read_question(m, plan, reader, &example[k], k, &q, err));
+        if (k == 0 || example[k].opens) {
+            if (images >= plan->limits.images)
+                return hp_fail(err, HP_INTERNAL, "a batch has more than %d images", images);
+            HP_TRY(add_image(m, plan, reader, q.image, images++, err));
+        }
+        m->image[k] = images - 1;
+        labelled += q.label >= 0;
+    }
+    finish(m, plan, images, n, labelled, batch);
     return HP_OK;
 }

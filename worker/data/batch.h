@@ -64,6 +64,12 @@ hp_status_t wk_batch_build(wk_batch_memory_t *memory, const wk_batch_plan_t *pla
                            hp_store_reader_t *reader, const wk_example_t *example, int n,
                            wk_batch_t *batch, hp_error_t *err) HP_MUST_CHECK;
 
+/* The same with one question that is in no store: about image `image`, with tokens[token] (1 to
+ * limits.tokens words, each checked by the model). It has no label. */
+hp_status_t wk_batch_ask(wk_batch_memory_t *memory, const wk_batch_plan_t *plan,
+                         hp_store_reader_t *reader, uint32_t image, const int32_t *token,
+                         int tokens, wk_batch_t *batch, hp_error_t *err) HP_MUST_CHECK;
+
 /* Normalise an image's cells[n][channels] in place. */
 void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels);
 
