@@ -240,6 +240,12 @@ bench: deps ## the speed of a training step on this machine
 	@$(PARALLEL) all
 	@$(BUILD)/hanps bench configs/bench.yaml
 
+.PHONY: bench-peer
+bench-peer: all ## the same step in PyTorch, in turn with ours (needs python3-torch)
+	@for python in python3 /usr/bin/python3; do \
+	  $$python -c 'import torch' 2>/dev/null && exec $$python tests/bench/peer.py --hanps $(BUILD)/hanps; \
+	  done; echo "bench-peer: PyTorch is not installed: apt-get install python3-torch" >&2; exit 1
+
 .PHONY: format
 format: ## run clang-format over the sources
 	clang-format -i $(shell git ls-files '*.c' '*.h')
