@@ -34,7 +34,7 @@ ifeq ($(filter $(SANITIZER),address undefined thread),)
 $(error SANITIZER=$(SANITIZER) is not allowed: address, undefined or thread)
 endif
 OPT := -O1 -g -fno-omit-frame-pointer -ffp-contract=off \
-  -fsanitize=$(SANITIZER) -fno-sanitize-recover=all
+  -fsanitize=$(SANITIZER) -fno-sanitize-recover=all -DHP_SANITIZED
 BUILD := build/$(SANITIZER)
 endif
 

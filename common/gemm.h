@@ -4,6 +4,7 @@
 #ifndef HP_GEMM_H
 #define HP_GEMM_H
 
+#include "common/bf16.h"
 #include "common/status.h"
 
 #include <stdbool.h>
@@ -32,24 +33,6 @@ void hp_gemm_describe(char *text, size_t size);
  * to work in. Both grow until every shape of a run was seen; then nothing is allocated here. For
  * one thread at a time. */
 typedef struct hp_gemm_engine hp_gemm_engine_t;
-
-/* A number of 16 bits: the upper half of a float, rounded to even. */
-typedef uint16_t hp_bf16_t;
-static inline float hp_bf16_to_float(hp_bf16_t x) {
-    union {
-        uint32_t bits;
-        float value;
-    } u = {(uint32_t)x << 16};
-    return u.value;
-}
-static inline hp_bf16_t hp_bf16_from_float(float x) {
-    union {
-        float value;
-        uint32_t bits;
-    } u = {x};
-    if (x != x) return (hp_bf16_t)(u.bits >> 16 | 0x40); /* rounding could make it infinite */
-    return (hp_bf16_t)((u.bits + 0x7fff + (u.bits >> 16 & 1)) >> 16);
-}
 
 typedef enum { HP_GEMM_FLOAT, HP_GEMM_BF16 } hp_gemm_type_t;
 typedef enum { HP_GEMM_LINEAR, HP_GEMM_RELU, HP_GEMM_TANH } hp_gemm_activation_t;

@@ -1,5 +1,7 @@
 #include "ps/adam.h"
 
+#include "common/vector.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -29,9 +31,9 @@ static inline void block(const constants_t *c, const float *gradient, const floa
     memcpy(v_out, v, sizeof v);
 }
 
-void ps_adam(const ps_adam_t *adam, int64_t t, int64_t n, const float *gradient, double scale,
-             const float *w_in, float *w_out, const float *m_in, float *m_out, const float *v_in,
-             float *v_out) {
+HP_VECTOR void ps_adam(const ps_adam_t *adam, int64_t t, int64_t n, const float *gradient,
+                       double scale, const float *w_in, float *w_out, const float *m_in,
+                       float *m_out, const float *v_in, float *v_out) {
     const constants_t c = {.beta1 = (float)adam->beta1,
                            .rest1 = (float)(1 - adam->beta1),
                            .beta2 = (float)adam->beta2,

@@ -6,6 +6,7 @@
 #include "worker/nn/real.h"
 
 #include <math.h>
+#include <stdint.h>
 
 #ifdef NN_DOUBLE
 
@@ -15,10 +16,36 @@ static inline nn_real nn_sigmoid(nn_real x) { return 1 / (1 + exp(-x)); }
 
 #else
 
-static inline nn_real nn_exp(nn_real x) { return expf(x); }
+/* exp as Cephes computes it (expf.c): x = n log 2 + r, a polynomial in r, times 2^n. Within one
+ * unit in the last place, the subnormals' included; 0 or infinite beyond. A NaN stays one. */
+static inline nn_real nn_exp(nn_real x) {
+    const nn_real most = 89.0f, least = -104.0f; /* from here on: infinite, 0 */
+    x = x > most ? most : x;
+    x = x < least ? least : x;
+    union {
+        nn_real value;
+        int32_t bits;
+    } n, low, high;
+    const nn_real round = 0x1.8p23f; /* added, it leaves an integer in the last bits */
+    n.value = x * 1.44269504088896341f + round;
+    const nn_real whole = n.value - round;
+    const nn_real r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    nn_real p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1;
+    /* 2^n in two factors: n may be beyond what one holds. */
+    const int32_t exponent = n.bits - 0x4b400000, half = exponent >> 1;
+    low.bits = (int32_t)((uint32_t)(half + 127) << 23);
+    high.bits = (int32_t)((uint32_t)(exponent - half + 127) << 23);
+    return p * low.value * high.value;
+}
 
-/* A rational approximation (the coefficients are Eigen's, Core/MathFunctionsImpl.h), odd, within
- * 5e-7 of tanh everywhere in absolute and relative terms, never beyond +-1. A NaN stays one. */
+/* A rational approximation (the coefficients are Eigen's, Core/MathFunctionsImpl.h), odd, within 7
+ * units in the last place of tanh everywhere, never beyond +-1. A NaN stays one. */
 static inline nn_real nn_tanh(nn_real x) {
     const nn_real most = 7.90531110763549805f; /* from here on the quotient rounds to 1 */
     x = x > most ? most : x;
@@ -38,8 +65,8 @@ static inline nn_real nn_tanh(nn_real x) {
     return x * (p / q); /* in this order a tiny x does not lose bits */
 }
 
-/* Within 3e-7 of the sigmoid, in [0, 1]. */
-static inline nn_real nn_sigmoid(nn_real x) { return 0.5f + 0.5f * nn_tanh(0.5f * x); }
+/* Within 4 units in the last place of the sigmoid where that is a normal number; 0 below. */
+static inline nn_real nn_sigmoid(nn_real x) { return 1 / (1 + nn_exp(-x)); }
 
 #endif
 

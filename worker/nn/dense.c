@@ -1,5 +1,7 @@
 #include "worker/nn/dense.h"
 
+#include "common/vector.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -34,8 +36,7 @@ static void load(nn_array_t x, size_t at, int n, float *restrict out) {
         memcpy(out, (const float *)x.data + at, (size_t)n * sizeof *out);
         return;
     }
-    const hp_bf16_t *restrict half = (const hp_bf16_t *)x.data + at;
-    for (int i = 0; i < n; i++) out[i] = hp_bf16_to_float(half[i]);
+    hp_bf16_unpack(out, (const hp_bf16_t *)x.data + at, n);
 }
 
 static void store(nn_array_t x, size_t at, int n, const float *restrict in) {
@@ -43,13 +44,12 @@ static void store(nn_array_t x, size_t at, int n, const float *restrict in) {
         memcpy((float *)x.data + at, in, (size_t)n * sizeof *in);
         return;
     }
-    hp_bf16_t *restrict half = (hp_bf16_t *)x.data + at;
-    for (int i = 0; i < n; i++) half[i] = hp_bf16_from_float(in[i]);
+    hp_bf16_round((hp_bf16_t *)x.data + at, in, n);
 }
 
 /* g through the activation whose output was y. */
-static void pass(hp_gemm_activation_t activation, int n, const float *restrict y,
-                 float *restrict g) {
+HP_VECTOR static void pass(hp_gemm_activation_t activation, int n, const float *restrict y,
+                           float *restrict g) {
     if (activation == HP_GEMM_RELU)
         for (int i = 0; i < n; i++) g[i] = y[i] > 0 ? g[i] : 0;
     else if (activation == HP_GEMM_TANH)
@@ -71,7 +71,7 @@ int64_t nn_dense_backward_weight(const nn_dense_t *layer, int rows, nn_array_t i
                 load(out, at, n, y);
                 pass(layer->activation, n, y, g);
             }
-            for (int i = 0; i < n; i++) grad_bias[first + i] += g[i];
+            hp_add(grad_bias + first, g, n);
             store(passed, at, n, g);
         }
     return hp_gemm_multiply(layer->engine,

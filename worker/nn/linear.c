@@ -1,12 +1,13 @@
 #include "worker/nn/linear.h"
 
+#include "common/vector.h"
 #include "worker/nn/gemm.h"
 
 #include <string.h>
 
 /* x += bias, then the ReLU, in one pass over the product. */
-static void add_bias(int rows, int width, bool relu, const nn_real *restrict bias,
-                     nn_real *restrict x) {
+HP_VECTOR static void add_bias(int rows, int width, bool relu, const nn_real *restrict bias,
+                               nn_real *restrict x) {
     for (int r = 0; r < rows; r++, x += width) {
         if (relu)
             for (int i = 0; i < width; i++) {
@@ -26,23 +27,27 @@ int64_t nn_linear_forward(int rows, int in_width, int out_width, bool relu, cons
     return madds;
 }
 
+/* g through the ReLU that gave y (NULL: none), and sum += its rows, in one pass. */
+HP_VECTOR static void mask_and_sum(int rows, int width, const nn_real *restrict y,
+                                   nn_real *restrict g, nn_real *restrict sum) {
+    for (int r = 0; r < rows; r++, g += width) {
+        if (y == NULL) {
+            for (int i = 0; i < width; i++) sum[i] += g[i];
+            continue;
+        }
+        for (int i = 0; i < width; i++) {
+            g[i] = y[i] > 0 ? g[i] : 0;
+            sum[i] += g[i];
+        }
+        y += width;
+    }
+}
+
 int64_t nn_linear_backward_weight(int rows, int in_width, int out_width, const nn_real *in,
                                   const nn_real *out, nn_real *grad_out, nn_real *grad_weight,
                                   nn_real *grad_bias) {
     memset(grad_bias, 0, (size_t)out_width * sizeof *grad_bias);
-    for (int r = 0; r < rows; r++) {
-        nn_real *restrict g = grad_out + (size_t)r * (size_t)out_width;
-        nn_real *restrict sum = grad_bias;
-        if (out != NULL) {
-            const nn_real *restrict y = out + (size_t)r * (size_t)out_width;
-            for (int i = 0; i < out_width; i++) {
-                g[i] = y[i] > 0 ? g[i] : 0;
-                sum[i] += g[i];
-            }
-        } else {
-            for (int i = 0; i < out_width; i++) sum[i] += g[i];
-        }
-    }
+    mask_and_sum(rows, out_width, out, grad_out, grad_bias);
     return nn_gemm(true, false, out_width, in_width, rows, 1, grad_out, out_width, in, in_width, 0,
                    grad_weight, in_width);
 }

@@ -1,9 +1,31 @@
 #include "worker/nn/loss.h"
 
+#include "common/vector.h"
 #include "worker/nn/activation.h"
 
 #include <stddef.h>
 #include <string.h>
+
+/* The sum of exp(x - most), in 16 lanes. */
+HP_VECTOR static double sum_exp(int n, const nn_real *x, nn_real most) {
+    double lane[16] = {0};
+    int i = 0;
+    for (; i + 16 <= n; i += 16) {
+        nn_real e[16];
+        for (int j = 0; j < 16; j++) e[j] = nn_exp(x[i + j] - most);
+        for (int j = 0; j < 16; j++) lane[j] += (double)e[j];
+    }
+    for (int j = 0; i + j < n; j++) lane[j] += (double)nn_exp(x[i + j] - most);
+    double sum = 0;
+    for (int j = 0; j < 16; j++) sum += lane[j];
+    return sum;
+}
+
+/* y = exp(x - log_sum) */
+HP_VECTOR static void softmax(int n, const nn_real *restrict x, double log_sum,
+                              nn_real *restrict y) {
+    for (int i = 0; i < n; i++) y[i] = nn_exp((nn_real)((double)x[i] - log_sum));
+}
 
 nn_loss_t nn_cross_entropy_forward(int questions, int answers, const nn_real *logits,
                                    const int32_t *label, double *log_sum) {
@@ -12,9 +34,7 @@ nn_loss_t nn_cross_entropy_forward(int questions, int answers, const nn_real *lo
         int best = 0;
         for (int i = 1; i < answers; i++)
             if (logits[i] > logits[best]) best = i;
-        double sum = (double)nn_exp(logits[0] - logits[best]);
-        for (int i = 1; i < answers; i++) sum += (double)nn_exp(logits[i] - logits[best]);
-        log_sum[q] = (double)logits[best] + log(sum);
+        log_sum[q] = (double)logits[best] + log(sum_exp(answers, logits, logits[best]));
         if (label[q] < 0) continue;
         loss.sum += log_sum[q] - (double)logits[label[q]];
         loss.labelled++;
@@ -30,8 +50,7 @@ void nn_cross_entropy_backward(int questions, int answers, const nn_real *logits
             memset(grad, 0, (size_t)answers * sizeof *grad);
             continue;
         }
-        for (int i = 0; i < answers; i++)
-            grad[i] = nn_exp((nn_real)((double)logits[i] - log_sum[q]));
+        softmax(answers, logits, log_sum[q], grad);
         grad[label[q]] -= 1;
     }
 }

@@ -1,7 +1,8 @@
 #include "worker/nn/lstm.h"
 
-#include "worker/nn/activation.h"
+#include "common/vector.h"
 #include "worker/nn/gemm.h"
+#include "worker/nn/rows.h"
 
 #include <string.h>
 
@@ -63,10 +64,10 @@ void nn_lstm_pack(nn_lstm_t *lstm, int questions, const int *word_offset) {
 }
 
 /* One question, one step: gate [4 hidden] comes in as the sum of both products. */
-static void cell_forward(int hidden, const nn_real *restrict bias,
-                         const nn_real *restrict cell_before, nn_real *restrict gate,
-                         nn_real *restrict cell, nn_real *restrict squashed,
-                         nn_real *restrict out) {
+HP_VECTOR static void cell_forward(int hidden, const nn_real *restrict bias,
+                                   const nn_real *restrict cell_before, nn_real *restrict gate,
+                                   nn_real *restrict cell, nn_real *restrict squashed,
+                                   nn_real *restrict out) {
     for (int k = 0; k < hidden; k++) {
         nn_real i = nn_sigmoid(gate[k] + bias[k]);
         nn_real f = nn_sigmoid(gate[hidden + k] + bias[hidden + k]);
@@ -117,9 +118,10 @@ int64_t nn_lstm_forward(nn_lstm_t *lstm, const nn_real *in, const nn_real *weigh
 
 /* One question, one step. grad_c comes in as the gradient of this step's c through later steps and
  * leaves as that of the step before; gate becomes the gradient before the nonlinearities. */
-static void cell_backward(int hidden, const nn_real *restrict grad_h,
-                          const nn_real *restrict cell_before, const nn_real *restrict squashed,
-                          nn_real *restrict gate, nn_real *restrict grad_c) {
+HP_VECTOR static void cell_backward(int hidden, const nn_real *restrict grad_h,
+                                    const nn_real *restrict cell_before,
+                                    const nn_real *restrict squashed, nn_real *restrict gate,
+                                    nn_real *restrict grad_c) {
     for (int k = 0; k < hidden; k++) {
         nn_real i = gate[k], f = gate[hidden + k], g = gate[2 * hidden + k];
         nn_real o = gate[3 * hidden + k], s = squashed[k];
@@ -173,11 +175,7 @@ int64_t nn_lstm_backward_weights(const nn_lstm_t *lstm, const nn_real *in, nn_re
                         lstm->gate + first * 4 * h, gates, lstm->before + first * h, NULL, hidden,
                         false, grad_weight_hh, hidden);
     memset(grad_bias_ih, 0, 4 * h * sizeof(nn_real));
-    for (int r = 0; r < lstm->words; r++) {
-        const nn_real *restrict g = lstm->gate + (size_t)r * 4 * h;
-        nn_real *restrict sum = grad_bias_ih;
-        for (int k = 0; k < gates; k++) sum[k] += g[k];
-    }
+    for (int r = 0; r < lstm->words; r++) nn_add(gates, nn_row(lstm->gate, r, gates), grad_bias_ih);
     memcpy(grad_bias_hh, grad_bias_ih, 4 * h * sizeof(nn_real));
     return madds;
 }

@@ -1,5 +1,6 @@
 #include "worker/nn/relation.h"
 
+#include "common/vector.h"
 #include "worker/nn/gemm.h"
 #include "worker/nn/linear.h"
 #include "worker/nn/rows.h"
@@ -104,6 +105,15 @@ static int64_t project(nn_relation_t *relation, const nn_selected_t *selected,
                            relation->question, h);
 }
 
+/* out = the ReLU of a sum. */
+HP_VECTOR static void add_three(int n, const nn_real *restrict a, const nn_real *restrict b,
+                                const nn_real *restrict c, nn_real *restrict out) {
+    for (int i = 0; i < n; i++) {
+        nn_real y = a[i] + b[i] + c[i];
+        out[i] = y < 0 ? 0 : y; /* a NaN stays one */
+    }
+}
+
 /* g of a tile's pairs. */
 static int64_t tile_forward(const nn_relation_t *relation, const nn_selected_t *selected,
                             const nn_relation_weights_t *weights, const tile_t *tile) {
@@ -114,11 +124,7 @@ static int64_t tile_forward(const nn_relation_t *relation, const nn_selected_t *
         const nn_real *right =
             nn_row_const(relation->row, selected->row[tile->right[t]], 2 * h) + h;
         const nn_real *question = nn_row_const(relation->question, tile->question[t], h);
-        nn_real *restrict out = nn_row(tile->act[0], t, h);
-        for (int c = 0; c < h; c++) {
-            nn_real y = left[c] + right[c] + question[c];
-            out[c] = y < 0 ? 0 : y; /* a NaN stays one */
-        }
+        add_three(h, left, right, question, nn_row(tile->act[0], t, h));
     }
     int64_t madds = 0;
     for (int l = 1; l < shape->layers; l++)
@@ -146,7 +152,7 @@ int64_t nn_relation_forward(nn_relation_t *relation, const nn_selected_t *select
 }
 
 /* grad passes the ReLU whose output is `act`. */
-static void relu_backward(size_t n, const nn_real *restrict act, nn_real *restrict grad) {
+HP_VECTOR static void relu_backward(size_t n, const nn_real *restrict act, nn_real *restrict grad) {
     for (size_t i = 0; i < n; i++) grad[i] = act[i] > 0 ? grad[i] : 0;
 }
 

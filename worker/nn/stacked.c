@@ -1,5 +1,6 @@
 #include "worker/nn/stacked.h"
 
+#include "common/vector.h"
 #include "worker/nn/gemm.h"
 #include "worker/nn/rows.h"
 
@@ -32,6 +33,12 @@ static nn_real *hidden(const nn_stacked_t *stacked, int hop, int begin) {
                           : stacked->h[0];
 }
 
+/* h = tanh(x + y) */
+HP_VECTOR static void tanh_sum(int n, const nn_real *restrict x, const nn_real *restrict y,
+                               nn_real *restrict h) {
+    for (int i = 0; i < n; i++) h[i] = nn_tanh(x[i] + y[i]);
+}
+
 /* u += the question's attended cells. */
 static void attend(nn_stacked_t *stacked, const nn_selected_t *selected, int hop, int question,
                    const nn_real *score, const nn_real *x, nn_real *u) {
@@ -43,7 +50,7 @@ static void attend(nn_stacked_t *stacked, const nn_selected_t *selected, int hop
     nn_real *h = hidden(stacked, hop, begin), *p = stacked->p[hop] + begin;
     for (int s = 0; s < k; s++, h += a) {
         const nn_real *own = nn_row_const(stacked->row, row[s], a);
-        for (int c = 0; c < a; c++) h[c] = nn_tanh(own[c] + shared[c]);
+        tanh_sum(a, own, shared, h);
         p[s] = nn_dot(a, score, h);
     }
     nn_softmax(k, p);
@@ -77,6 +84,18 @@ int64_t nn_stacked_forward(nn_stacked_t *stacked, const nn_selected_t *selected,
     return madds;
 }
 
+/* Of one cell: through tanh to both terms of its sum, and to the score. */
+HP_VECTOR static void cell_backward(int n, nn_real grad, const nn_real *restrict score,
+                                    const nn_real *restrict h, nn_real *restrict own,
+                                    nn_real *restrict shared, nn_real *restrict grad_score) {
+    for (int c = 0; c < n; c++) {
+        nn_real z = grad * score[c] * (1 - h[c] * h[c]);
+        own[c] += z;
+        shared[c] += z;
+        grad_score[c] += grad * h[c];
+    }
+}
+
 /* One question's part of grad_row and grad_question, and of the gradients of score and x. */
 static void attend_backward(nn_stacked_t *stacked, const nn_selected_t *selected, int hop,
                             int question, const nn_real *score, const nn_real *x,
@@ -90,13 +109,8 @@ static void attend_backward(nn_stacked_t *stacked, const nn_selected_t *selected
     for (int s = 0; s < k; s++) grad_p[s] = nn_dot(d, g, nn_row_const(x, row[s], d));
     nn_real mean = nn_dot(k, p, grad_p);
     for (int s = 0; s < k; s++, h += a) {
-        nn_real grad_score = p[s] * (grad_p[s] - mean), *own = nn_row(stacked->grad_row, row[s], a);
-        for (int c = 0; c < a; c++) {
-            nn_real z = grad_score * score[c] * (1 - h[c] * h[c]);
-            own[c] += z;
-            shared[c] += z;
-            grads->score[hop][c] += grad_score * h[c];
-        }
+        cell_backward(a, p[s] * (grad_p[s] - mean), score, h, nn_row(stacked->grad_row, row[s], a),
+                      shared, grads->score[hop]);
         if (grads->x != NULL) nn_axpy(d, p[s], g, nn_row(grads->x, row[s], d));
     }
 }
