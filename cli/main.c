@@ -1,9 +1,11 @@
 /* hanps: git-like subcommands. Each lives in its own file and is a row of the table. */
 #include "cli/command.h"
+#include "common/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void usage(FILE *out) {
     fputs("usage: hanps COMMAND [ARGUMENT]...\n\ncommands:\n", out);
@@ -25,7 +27,17 @@ static void leave_exit_status(int code) {
     fclose(out);
 }
 
+/* Between two products oneDNN's threads (libgomp's) spin for milliseconds on cores that the
+ * servers, the reader or other workers could use. How long is read when libgomp is loaded, before
+ * main: so the program begins once more. */
+static void spin_briefly(char **argv) {
+    static const char *const name[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"};
+    if (!hp_gemm_has_engine() || getenv(name[0]) != NULL || getenv(name[1]) != NULL) return;
+    if (setenv(name[0], "1000", 1) == 0) execv("/proc/self/exe", argv); /* else it spins longer */
+}
+
 int main(int argc, char **argv) {
+    spin_briefly(argv);
     if (argc < 2) {
         usage(stderr);
         return 2;

@@ -25,3 +25,9 @@ code=0
 "$HANPS" bench configs/bench.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
 [ $code = 2 ] && [ "$(wc -l <"$scratch/err")" = 1 ]
 [ -z "$(find "$scratch" -name 'hanps-bench*')" ]
+
+# Threads of oneDNN that wait leave their cores to others soon.
+if ldd "$HANPS" | grep -q libgomp; then
+    environment=$(env -u GOMP_SPINCOUNT -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose "$HANPS" --help 2>&1 >"$scratch/out")
+    echo "$environment" | grep 'GOMP_SPINCOUNT' | tail -n 1 | grep -q "'1000'"
+fi
