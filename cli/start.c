@@ -3,6 +3,7 @@
 #include "common/checkpoint.h"
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/placement.h"
 #include "common/schedule.h"
 #include "worker/data/batch.h"
 
@@ -40,6 +41,11 @@ static hp_status_t read_config(const cli_train_args_t *args, hp_config_t *config
     hp_config_t before = *config;
     for (int i = 0; i < args->sets; i++) HP_TRY(hp_config_set(config, args->set[i], err));
     if (args->servers > 0) config->cluster.servers = args->servers;
+    if (args->placement != NULL) {
+        char assignment[64];
+        snprintf(assignment, sizeof assignment, "cluster.placement=%s", args->placement);
+        HP_TRY(hp_config_set(config, assignment, err));
+    }
     if (args->resume) HP_TRY(hp_config_resumable(&before, config, err));
     return hp_config_check(config, err);
 }
@@ -68,6 +74,34 @@ static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int r
     plan->workers = ranks - plan->servers;
     if (config->cluster.sync_shards == 0) config->cluster.sync_shards = plan->workers;
     return HP_OK;
+}
+
+/* The first ranks are to be servers: the order in which the plan's placement numbers them, with
+ * `renumber` done. */
+static hp_status_t place_ranks(hp_transport_t *transport, const cli_plan_t *plan, bool renumber,
+                               hp_log_t *log, hp_error_t *err) {
+    int ranks = hp_transport_size(transport);
+    void *hosts = NULL, *numbers = NULL;
+    HP_TRY(hp_allocate(&hosts, (size_t)ranks, sizeof(char *), "host names", err));
+    hp_status_t status = hp_allocate(&numbers, (size_t)ranks, sizeof(int), "ranks", err);
+    const char **host = hosts;
+    for (int r = 0; r < ranks; r++) host[r] = hp_transport_peer_host(transport, r);
+    if (status == HP_OK)
+        status = hp_placement_order(plan->config.cluster.placement, ranks, host, plan->servers,
+                                    numbers, err);
+    if (status == HP_OK && renumber) {
+        char text[1024];
+        status = hp_transport_renumber(transport, numbers, err);
+        for (int r = 0; r < ranks; r++) host[r] = hp_transport_peer_host(transport, r);
+        snprintf(text, sizeof text, "rank %d", hp_transport_rank(transport));
+        hp_log_rename(log, text);
+        hp_placement_describe(ranks, host, plan->servers, text, sizeof text);
+        if (hp_transport_rank(transport) == 0 && hp_transport_local_ranks(transport) < ranks)
+            hp_log(log, HP_LOG_INFO, "%s", text);
+    }
+    hp_free(numbers);
+    hp_free(hosts);
+    return status;
 }
 
 /* Examples of an epoch, and where the run ends. */
@@ -205,14 +239,15 @@ static void leave_folder(cli_start_t *start) {
     start->lock = NULL;
 }
 
-static hp_status_t prepare(const cli_train_args_t *args, bool launched, int ranks, hp_log_t *log,
-                           cli_start_t *start, hp_error_t *err) {
+static hp_status_t prepare(const cli_train_args_t *args, hp_transport_t *transport, int ranks,
+                           hp_log_t *log, cli_start_t *start, hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
     if (strlen(args->run) >= sizeof plan->run)
         return hp_fail(err, HP_INPUT, "--run: the name is longer than %d bytes", CLI_PATH - 1);
     memcpy(plan->run, args->run, strlen(args->run) + 1);
     HP_TRY(read_config(args, &plan->config, log, err));
-    HP_TRY(deal_ranks(args, launched, ranks, plan, log, err));
+    HP_TRY(deal_ranks(args, transport != NULL, ranks, plan, log, err));
+    if (transport != NULL) HP_TRY(place_ranks(transport, plan, false, log, err));
     HP_TRY(look_at_store(start, err));
     hp_status_t status = enter_folder(args, start, log, err);
     if (status != HP_OK && !args->resume) leave_folder(start);
@@ -337,7 +372,7 @@ hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, i
         (cli_start_t){.plan = {.magic = MAGIC, .bytes = sizeof start->plan, .resume_step = -1}};
     hp_status_t status = HP_OK;
     if (first) {
-        status = prepare(args, transport != NULL, ranks, log, start, err);
+        status = prepare(args, transport, ranks, log, start, err);
         start->plan.status = (int32_t)status;
     }
     if (transport == NULL) return status;
@@ -349,7 +384,8 @@ hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, i
         return shared;
     }
     if (start->plan.status != HP_OK) return (hp_status_t)start->plan.status;
-    if (!first) status = check(transport, start, err);
+    status = place_ranks(transport, &start->plan, true, log, err);
+    if (!first && status == HP_OK) status = check(transport, start, err);
     status = agree(transport, status, err);
     if (first && status != HP_OK && !args->resume) leave_folder(start);
     return status;

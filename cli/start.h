@@ -16,7 +16,8 @@
 typedef struct {
     const char *config; /* NULL: none given */
     const char *run;
-    int servers; /* 0: as the configuration says */
+    const char *placement; /* NULL: as the configuration says */
+    int servers;           /* 0: as the configuration says */
     bool resume;
     int sets;
     char **set; /* [sets] assignments, owned by argv */

@@ -19,11 +19,12 @@
 static const char usage[] =
     "usage: hanps train CONFIG --run RUN [--servers S] [--set KEY=VALUE]...\n"
     "       hanps train --run RUN --resume [--servers S] [--set KEY=VALUE]...\n\n"
-    "Under mpirun -np N the first S ranks are parameter servers, the others workers. Without\n"
-    "mpirun one process is one server and one worker.\n\n"
+    "Under mpirun -np N S ranks are parameter servers, the others workers. Without mpirun one\n"
+    "process is one server and one worker.\n\n"
     "  --run RUN        folder for configuration, checkpoints and logs; must not exist yet\n"
     "  --resume         go on with RUN from its newest whole checkpoint, by its own configuration\n"
     "  --servers S      ranks that hold the weights (cluster.servers)\n"
+    "  --placement P    servers over hosts: spread, packed or alone (cluster.placement)\n"
     "  --set KEY=VALUE  override a key of the configuration: --set optimizer.lr=3e-4\n\n"
     "SIGINT, SIGTERM and SIGUSR2 write a checkpoint and stop; a second one ends at once.\n"
     "Exit status: 0 done, 2 wrong input, 3 failure, 130 stopped with a checkpoint.\n";
@@ -49,11 +50,14 @@ static hp_status_t parse_servers(const char *text, int *servers_p, hp_error_t *e
 /* *help_p: --help was asked for. args->set has room for argc assignments. */
 static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *help_p,
                          hp_error_t *err) {
-    enum { RUN = 1, SERVERS, RESUME, SET };
-    static const struct option options[] = {
-        {"run", required_argument, NULL, RUN}, {"servers", required_argument, NULL, SERVERS},
-        {"resume", no_argument, NULL, RESUME}, {"set", required_argument, NULL, SET},
-        {"help", no_argument, NULL, 'h'},      {0}};
+    enum { RUN = 1, SERVERS, PLACEMENT, RESUME, SET };
+    static const struct option options[] = {{"run", required_argument, NULL, RUN},
+                                            {"servers", required_argument, NULL, SERVERS},
+                                            {"resume", no_argument, NULL, RESUME},
+                                            {"set", required_argument, NULL, SET},
+                                            {"placement", required_argument, NULL, PLACEMENT},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
@@ -62,6 +66,9 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
             break;
         case SERVERS:
             HP_TRY(parse_servers(optarg, &args->servers, err));
+            break;
+        case PLACEMENT:
+            args->placement = optarg;
             break;
         case RESUME:
             args->resume = true;
@@ -85,19 +92,18 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
     return HP_OK;
 }
 
-/* cluster.threads: auto is the cores this process may use, shared with the host's other workers.
- * Servers are taken to be spread evenly over hosts; on one host that is exact. */
+/* cluster.threads: auto is the cores this process may use, shared with the host's other workers. */
 static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transport) {
     if (plan->config.cluster.threads > 0) return plan->config.cluster.threads;
     cpu_set_t cores;
     int usable = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
     int neighbours = 1;
     if (transport != NULL) {
-        int local = hp_transport_local_ranks(transport);
-        neighbours =
-            local - (int)((int64_t)plan->servers * local / (plan->servers + plan->workers));
+        neighbours = 0;
+        for (int r = plan->servers; r < hp_transport_size(transport); r++)
+            neighbours +=
+                strcmp(hp_transport_peer_host(transport, r), hp_transport_host(transport)) == 0;
     }
-    if (neighbours < 1) neighbours = 1;
     return usable / neighbours > 1 ? usable / neighbours : 1;
 }
 

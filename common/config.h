@@ -41,6 +41,7 @@ typedef enum { HP_SCHEDULE_CONSTANT, HP_SCHEDULE_STEP, HP_SCHEDULE_COSINE } hp_s
 typedef enum { HP_IN_STEPS, HP_IN_EPOCHS } hp_schedule_unit_t;
 typedef enum { HP_DECAY_L2, HP_DECAY_DECOUPLED } hp_decay_t;
 typedef enum { HP_DECAY_ALL, HP_DECAY_MATRICES } hp_decay_on_t;
+typedef enum { HP_SPREAD, HP_PACKED, HP_ALONE } hp_placement_t;
 typedef enum { HP_SYNC, HP_BOUNDED, HP_ASYNC } hp_consistency_t;
 
 typedef struct {
@@ -119,7 +120,8 @@ typedef struct {
     } optimizer;
     struct {
         int servers;
-        int threads; /* a worker's compute threads; 0: auto */
+        hp_placement_t placement; /* of servers over hosts */
+        int threads;              /* a worker's compute threads; 0: auto */
         hp_consistency_t consistency;
         int staleness;
         int sync_shards;        /* units of a step; 0: the number of workers at the first start */

@@ -168,6 +168,9 @@ const hp_key_t hp_keys[] = {
 
     {KEY(cluster.servers), .initial = "1", RANGE(1, 4096), .unit = "ranks", RESUMABLE,
      .doc = "Ranks that hold the weights; the rest are workers. --servers overrides it."},
+    {KEY(cluster.placement), .initial = "spread", .choices = "spread|packed|alone", RESUMABLE,
+     .doc = "Where the servers are. spread: one on each host in turn, beside workers; packed: host "
+            "by host; alone: packed, on hosts without workers. --placement overrides it."},
     {KEY(cluster.threads), .initial = "auto", RANGE(0, 1024), .zero = "auto", RESUMABLE,
      .doc = "Compute threads of a worker. auto: the host's cores shared by its workers."},
     {KEY(cluster.consistency), .initial = "async", .choices = "sync|bounded|async", RESUMABLE,

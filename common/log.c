@@ -21,6 +21,10 @@ hp_status_t hp_log_open(const char *who, hp_log_level_t level, hp_log_t **log_p,
     return HP_OK;
 }
 
+void hp_log_rename(hp_log_t *log, const char *who) {
+    if (log != NULL) snprintf(log->who, sizeof log->who, "%s", who);
+}
+
 void hp_log_close(hp_log_t *log) { hp_free(log); }
 
 void hp_log(hp_log_t *log, hp_log_level_t level, const char *fmt, ...) {

@@ -12,6 +12,8 @@ typedef struct hp_log hp_log_t;
 /* Writes to stderr, prefixed with `who` ("server 0", "worker 3"). */
 hp_status_t hp_log_open(const char *who, hp_log_level_t level, hp_log_t **log_p,
                         hp_error_t *err) HP_MUST_CHECK;
+/* Another `who` from here on; not while another thread may write to the log. */
+void hp_log_rename(hp_log_t *log, const char *who);
 void hp_log_close(hp_log_t *log);
 void hp_log(hp_log_t *log, hp_log_level_t level, const char *fmt, ...) HP_PRINTF(3, 4);
 

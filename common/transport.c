@@ -87,6 +87,16 @@ void hp_transport_close(hp_transport_t *transport, bool clean) {
     if (transport != NULL) transport->ops->close(transport, clean);
 }
 
+hp_status_t hp_transport_renumber(hp_transport_t *transport, const int *order, hp_error_t *err) {
+    bool same = true;
+    for (int r = 0; r < transport->size; r++) same = same && order[r] == r;
+    if (same) return HP_OK;
+    if (transport->pending > 0 || order[0] != 0)
+        return hp_fail(err, HP_INTERNAL, "ranks cannot be numbered anew: %d messages, %d first",
+                       transport->pending, order[0]);
+    return transport->ops->renumber(transport, order, err);
+}
+
 bool hp_transport_launched(void) {
     static const char *const sign[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
     for (size_t i = 0; i < sizeof sign / sizeof *sign; i++)

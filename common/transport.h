@@ -90,6 +90,11 @@ bool hp_transport_launched(void);
 hp_status_t hp_transport_share(hp_transport_t *transport, void **data_p, size_t *bytes_p,
                                hp_error_t *err) HP_MUST_CHECK;
 
+/* Number the ranks anew: the rank that was order[r] becomes rank r; order[0] is 0. All ranks call
+ * it with the same order, while no message is under way: at the start, after hp_transport_share. */
+hp_status_t hp_transport_renumber(hp_transport_t *transport, const int *order,
+                                  hp_error_t *err) HP_MUST_CHECK;
+
 /* Ends an endpoint; no `done` is called any more. Loopback: its pending sends are taken back, after
  * this its buffers may be reused. MPI: `clean` (every peer said goodbye, and does the same) sends
  * what is left, withdraws receives and finalises; otherwise pending requests are left alone, their

@@ -18,6 +18,7 @@ typedef struct {
     int (*progress)(hp_transport_t *transport);
     void (*wait)(hp_transport_t *transport, int limit_us, bool idle);
     void (*wake)(hp_transport_t *transport);
+    hp_status_t (*renumber)(hp_transport_t *transport, const int *order, hp_error_t *err);
     void (*close)(hp_transport_t *transport, bool clean);
 } hp_transport_ops_t;
 

@@ -465,9 +465,15 @@ static void loopback_close(hp_transport_t *transport, bool clean) {
     if (atomic_fetch_sub(&hub->open, 1) == 1) destroy_hub(hub);
 }
 
+/* One host: there is no reason to. */
+static hp_status_t loopback_renumber(hp_transport_t *transport, const int *order, hp_error_t *err) {
+    return hp_fail(err, HP_UNSUPPORTED, "rank %d of a loopback cannot become another",
+                   order[transport->rank]);
+}
+
 static const hp_transport_ops_t loopback_ops = {
-    loopback_send, loopback_receive, loopback_cancel, loopback_progress,
-    loopback_wait, loopback_wake,    loopback_close,
+    loopback_send, loopback_receive, loopback_cancel,   loopback_progress,
+    loopback_wait, loopback_wake,    loopback_renumber, loopback_close,
 };
 
 static void start_endpoint(hub_t *hub, int rank) {

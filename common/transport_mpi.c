@@ -34,6 +34,8 @@ typedef struct {
     hp_transport_t base;
     MPI_Comm comm;
     char (*host)[HP_HOST_NAME];
+    int *place,
+        *number; /* [size] MPI's number of a rank, and a rank's number by MPI's; NULL: alike */
     hp_pool_t request_pool, copy_pool;
 
     /* Under way: request[i] belongs to owner[i]. The other arrays are room for MPI_Testsome and for
@@ -53,6 +55,8 @@ typedef struct {
     pthread_cond_t bell;
     bool woken;
 } mpi_t;
+
+static int place_of(const mpi_t *m, int rank) { return m->place != NULL ? m->place[rank] : rank; }
 
 static mpi_t *of(hp_transport_t *transport) { return (mpi_t *)(void *)transport; }
 
@@ -140,7 +144,7 @@ static hp_status_t mpi_send(hp_transport_t *transport, int to, uint32_t tag, con
         buffer = r->copy = copy;
     }
     MPI_Request request = MPI_REQUEST_NULL;
-    int rc = MPI_Isend(buffer, (int)bytes, MPI_BYTE, to, (int)tag, m->comm, &request);
+    int rc = MPI_Isend(buffer, (int)bytes, MPI_BYTE, place_of(m, to), (int)tag, m->comm, &request);
     if (rc != MPI_SUCCESS) {
         drop_request(m, r);
         return mpi_fail(rc, "MPI_Isend", err);
@@ -156,7 +160,7 @@ static hp_status_t mpi_receive(hp_transport_t *transport, int from, uint32_t tag
     hp_request_t *r = NULL;
     HP_TRY(new_request(m, from == HP_ANY_SOURCE ? 0 : from, done, context, &r, err));
     MPI_Request request = MPI_REQUEST_NULL;
-    int source = from == HP_ANY_SOURCE ? MPI_ANY_SOURCE : from;
+    int source = from == HP_ANY_SOURCE ? MPI_ANY_SOURCE : place_of(m, from);
     int rc = MPI_Irecv(buffer, (int)capacity, MPI_BYTE, source, (int)tag, m->comm, &request);
     if (rc != MPI_SUCCESS) {
         drop_request(m, r);
@@ -173,7 +177,8 @@ static void mpi_cancel(hp_transport_t *transport, hp_request_t *request) {
     /* MPI_Testsome tells what came of it */
 }
 
-static hp_completion_t completion_of(const hp_request_t *r, MPI_Status *status, int rc) {
+static hp_completion_t completion_of(const mpi_t *m, const hp_request_t *r, MPI_Status *status,
+                                     int rc) {
     hp_completion_t c = {.status = HP_OK, .source = r->source};
     int cancelled = 0, count = 0;
     if (rc != MPI_SUCCESS) {
@@ -185,7 +190,7 @@ static hp_completion_t completion_of(const hp_request_t *r, MPI_Status *status, 
         } else if (MPI_Get_count(status, MPI_BYTE, &count) != MPI_SUCCESS || count < 0) {
             c.status = HP_TRANSPORT;
         } else {
-            c.source = status->MPI_SOURCE;
+            c.source = m->number != NULL ? m->number[status->MPI_SOURCE] : status->MPI_SOURCE;
             c.bytes = (size_t)count;
         }
     }
@@ -218,7 +223,7 @@ static int collect(mpi_t *m) {
         int error = m->broken                 ? MPI_ERR_OTHER
                     : rc == MPI_ERR_IN_STATUS ? m->status[i].MPI_ERROR
                                               : MPI_SUCCESS;
-        r->completion = completion_of(r, &m->status[i], error);
+        r->completion = completion_of(m, r, &m->status[i], error);
         m->told[i] = r;
     }
     for (int i = 0; i < done; i++) remove_slot(m, m->told[i]->slot);
@@ -316,6 +321,15 @@ static hp_status_t initialise(hp_error_t *err) {
     return HP_OK;
 }
 
+static void count_neighbours(mpi_t *m) {
+    m->base.local_index = m->base.local_ranks = 0;
+    for (int r = 0; r < m->base.size; r++) {
+        if (strcmp(m->host[r], m->host[m->base.rank]) != 0) continue;
+        if (r < m->base.rank) m->base.local_index++;
+        m->base.local_ranks++;
+    }
+}
+
 static hp_status_t exchange_hosts(mpi_t *m, hp_error_t *err) {
     void *p = NULL;
     char own[MPI_MAX_PROCESSOR_NAME] = "";
@@ -329,12 +343,34 @@ static hp_status_t exchange_hosts(mpi_t *m, hp_error_t *err) {
     MPI_TRY(MPI_Iallgather(own, HP_HOST_NAME, MPI_CHAR, m->host, HP_HOST_NAME, MPI_CHAR, m->comm,
                            &request));
     HP_TRY(await(m, &request, "host names", err));
-    for (int r = 0; r < m->base.size; r++) {
-        m->host[r][HP_HOST_NAME - 1] = '\0';
-        if (strcmp(m->host[r], own) != 0) continue;
-        if (r < m->base.rank) m->base.local_index++;
-        m->base.local_ranks++;
+    for (int r = 0; r < m->base.size; r++) m->host[r][HP_HOST_NAME - 1] = '\0';
+    count_neighbours(m);
+    return HP_OK;
+}
+
+static hp_status_t mpi_renumber(hp_transport_t *transport, const int *order, hp_error_t *err) {
+    mpi_t *m = of(transport);
+    size_t size = (size_t)m->base.size;
+    void *host = NULL, *numbers = NULL;
+    if (m->place != NULL) return hp_fail(err, HP_INTERNAL, "ranks are numbered anew twice");
+    HP_TRY(hp_allocate(&host, size, HP_HOST_NAME, "host names", err));
+    hp_status_t status = hp_allocate(&numbers, 2 * size, sizeof(int), "numbers of ranks", err);
+    if (status != HP_OK) {
+        hp_free(host);
+        return status;
     }
+    m->place = numbers;
+    m->number = m->place + size;
+    for (int r = 0; r < m->base.size; r++) {
+        m->place[r] = order[r];
+        m->number[order[r]] = r;
+        memcpy((char *)host + (size_t)r * HP_HOST_NAME, m->host[order[r]], HP_HOST_NAME);
+    }
+    m->base.rank = m->number[m->base.rank];
+    hp_free(m->host);
+    m->host = host;
+    m->base.host = (const char(*)[HP_HOST_NAME])m->host;
+    count_neighbours(m);
     return HP_OK;
 }
 
@@ -363,6 +399,7 @@ static void release(mpi_t *m) {
     hp_free(m->status);
     hp_free(m->told);
     hp_free(m->host);
+    hp_free(m->place);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->bell);
     hp_free(m);
@@ -384,7 +421,7 @@ static void mpi_close(hp_transport_t *transport, bool clean) {
 }
 
 static const hp_transport_ops_t mpi_ops = {
-    mpi_send, mpi_receive, mpi_cancel, mpi_progress, mpi_wait, mpi_wake, mpi_close,
+    mpi_send, mpi_receive, mpi_cancel, mpi_progress, mpi_wait, mpi_wake, mpi_renumber, mpi_close,
 };
 
 hp_status_t hp_transport_mpi(hp_transport_t **transport_p, hp_error_t *err) {

@@ -1,5 +1,6 @@
 /* The transport's test body over MPI, one process a rank. With `die` as argument the last rank ends
- * without a word in the middle; the others must go on, see that nothing completes, and end. */
+ * without a word in the middle; the others must go on, see that nothing completes, and end. With
+ * `renumber` the ranks change their numbers first. */
 #include "tests/support/transport_body.h"
 
 #include <stdio.h>
@@ -45,6 +46,19 @@ static int lose_one(hp_transport_t *t) {
     return 0;
 }
 
+/* Rank 0 stays, the others are turned round; the body then finds an order like any other. */
+static int renumber(hp_transport_t *t) {
+    enum { MOST = 16 };
+    int order[MOST], n = hp_transport_size(t), old = hp_transport_rank(t);
+    hp_error_t err;
+    for (int r = 0; r < n && r < MOST; r++) order[r] = r == 0 ? 0 : n - r;
+    if (hp_transport_renumber(t, order, &err) == HP_OK && hp_transport_rank(t) == order[old] &&
+        hp_transport_local_index(t) == hp_transport_rank(t))
+        return 0;
+    fprintf(stderr, "rank %d became %d\n", old, hp_transport_rank(t));
+    return 1;
+}
+
 int main(int argc, char **argv) {
     hp_transport_t *t = NULL;
     hp_error_t err;
@@ -56,6 +70,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
+    if (argc > 1 && strcmp(argv[1], "renumber") == 0 && renumber(t) != 0) return 1;
     if (argc > 1 && strcmp(argv[1], "die") == 0) {
         int code = lose_one(t);
         if (hp_transport_rank(t) == 0) puts(code == 0 ? "survived" : "failed");
