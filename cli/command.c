@@ -15,6 +15,7 @@ const cli_command_t *cli_commands(void) {
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
         {"report", "curves of one run or several, as a page", cli_report},
         {"score", "score a file of answers, without a model", cli_score},
+        {"selection", "what the selection of cells does", cli_selection},
         {"stop", "ask a run for a checkpoint and its end", cli_stop},
         {"table", "accuracies of finished runs, side by side", cli_table},
         {"train", "train a model, in one process or as a rank of mpirun", cli_train},

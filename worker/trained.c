@@ -26,7 +26,8 @@ static hp_status_t read_weights(const char *run, const char *which, wk_trained_t
     void *p = NULL;
     hp_status_t status = hp_params_same(hp_checkpoint_params(checkpoint), &t->params, err);
     if (status != HP_OK)
-        hp_fail_prefix(err, "store '%s' does not fit the checkpoint's model", t->config.data.store);
+        hp_fail_prefix(err, "configuration and store '%s' do not fit the checkpoint's model",
+                       t->config.data.store);
     if (status == HP_OK)
         status = hp_allocate(&p, (size_t)t->params.total, sizeof(float), "weights", err);
     if (status == HP_OK) {
