@@ -5,6 +5,7 @@
 #include "common/memory.h"
 #include "common/placement.h"
 #include "common/schedule.h"
+#include "common/run_ranks.h"
 #include "worker/data/batch.h"
 
 #include <inttypes.h>
@@ -191,6 +192,7 @@ static hp_status_t tidy(const char *run, hp_error_t *err) {
     char path[HP_RUN_PATH];
     HP_TRY(hp_run_path(run, "stop", path, err));
     unlink(path);
+    hp_run_ranks_unclaim(run);
     return hp_checkpoint_clean(run, err);
 }
 
@@ -399,6 +401,14 @@ void cli_start_release(cli_start_t *start) {
     hp_run_unlock(start->lock);
     hp_free(start->yaml);
     *start = (cli_start_t){0};
+}
+
+void cli_write_loss(const cli_plan_t *plan, int64_t step, const char *why, hp_log_t *log) {
+    hp_run_status_t now;
+    if (hp_run_status_read(plan->run, &now, NULL) != HP_OK || now.state != HP_RUN_RUNNING ||
+        now.start != plan->start || !hp_run_ranks_claim(plan->run))
+        return;
+    cli_write_status(plan, HP_RUN_FAILED, step, true, why, log);
 }
 
 void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, int64_t step, bool requeue,

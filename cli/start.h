@@ -63,4 +63,8 @@ void cli_start_release(cli_start_t *start);
 void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, int64_t step, bool requeue,
                       const char *message, hp_log_t *log);
 
+/* The same by another rank, where rank 0 is lost: the run failed and is to be started again. The
+ * first rank that calls it writes. */
+void cli_write_loss(const cli_plan_t *plan, int64_t step, const char *why, hp_log_t *log);
+
 #endif

@@ -7,6 +7,7 @@
 #include "common/gemm.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/run_ranks.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -164,6 +165,8 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
     wk_train_totals_t totals;
     hp_status_t status = wk_train(&options, &totals, err);
     if (rank->transport != NULL) rank->clean = totals.clean;
+    if (rank->transport != NULL && totals.lead_lost)
+        cli_write_loss(plan, totals.step, err->text, rank->log);
     cli_progress_end(&progress);
     return status;
 }
@@ -245,11 +248,15 @@ static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error
     if (started != HP_OK) return started;
     const cli_plan_t *plan = &rank->start.plan;
     int self = hp_transport_rank(rank->transport);
+    hp_error_t unnoted;
+    if (hp_run_rank_note(plan->run, self, plan->start, &unnoted) != HP_OK)
+        hp_log(rank->log, HP_LOG_WARN, "%s; the run goes on", unnoted.text);
     if (self >= plan->servers) return work(rank, rank->transport, err);
     ps_outcome_t outcome = {0};
     if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);
     hp_status_t status = serve(rank, rank->transport, &outcome, err);
     rank->clean = outcome.clean;
+    if (outcome.lead_lost) cli_write_loss(plan, outcome.step, err->text, rank->log);
     return self == 0 ? conclude(rank, status, &outcome, err) : status;
 }
 
@@ -287,9 +294,13 @@ hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
         snprintf(who, sizeof who, "rank %d", hp_transport_rank(rank.transport));
     if (status == HP_OK) status = hp_log_open(who, HP_LOG_INFO, &rank.log, err);
     if (status == HP_OK) status = run(&rank, argc, argv, &args, err);
+    char noted[CLI_PATH];
+    int self = rank.transport != NULL ? hp_transport_rank(rank.transport) : 0;
+    memcpy(noted, rank.start.plan.run, sizeof noted);
     cli_start_release(&rank.start);
     if (status != HP_OK) say_why(err);
     if (rank.transport != NULL) hp_transport_close(rank.transport, rank.clean);
+    if (rank.transport != NULL && noted[0] != '\0') hp_run_rank_forget(noted, self);
     cli_signals_close(signals);
     hp_log_close(rank.log);
     hp_free(set);

@@ -129,6 +129,8 @@ typedef struct {
         int slots;              /* whole pushes a server can hold */
         double suspend_seconds; /* silence after which a worker is not waited for */
         double dead_seconds;    /* silence after which it is given up */
+        double server_seconds;  /* silence of a server after which the run ends */
+        double start_seconds;   /* how long the start waits for ranks */
         hp_on_loss_t on_worker_loss;
     } cluster;
     struct {

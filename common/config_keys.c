@@ -191,6 +191,11 @@ const hp_key_t hp_keys[] = {
          "A worker that is silent for so long is named, and not waited for in async and bounded."},
     {KEY(cluster.dead_seconds), .initial = "60", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A worker that is silent for so long is given up; its units are computed by others."},
+    {KEY(cluster.server_seconds), .initial = "30", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
+     .doc = "A server that is silent for so long is lost, and the run ends with status 3; "
+            "deploy/supervise starts it again from the last checkpoint."},
+    {KEY(cluster.start_seconds), .initial = "120", RANGE(1, 1e6), .unit = "seconds", RESUMABLE,
+     .doc = "How long ranks wait for one another at the start, checkpoint read included."},
     {KEY(cluster.on_worker_loss), .initial = "continue", .choices = "continue|stop", RESUMABLE,
      .doc = "stop: write a checkpoint and end when a worker is lost."},
 

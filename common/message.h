@@ -40,7 +40,7 @@
     X(CUT_ACK, 0, 0, "s>0: I know of the cut at `step` (and of LAST)")                             \
     X(SHARD, 0, 512, "s>0: my file of checkpoint `step`; FAILED: payload says why")                \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \
-    X(HEARTBEAT, 0, 0, "w>0: I live")                                                              \
+    X(HEARTBEAT, 0, 0, "w>0 s>0 0>s 0>w: I live")                                                  \
     X(LOST, 0, 0, "0>s: worker `count` is given up")                                               \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
     X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why, which 0 says")         \

@@ -27,14 +27,24 @@ hp_status_t hp_run_path(const char *run, const char *name, char *out, hp_error_t
     return HP_OK;
 }
 
-static bool is_empty(const char *path) {
+static const char *const sub_folders[] = {"checkpoints", "log", "eval", "ranks"};
+enum { SUB_FOLDERS = sizeof sub_folders / sizeof *sub_folders };
+
+/* Nothing is in the folder, or only what the start of a run makes before config.yaml is there. */
+static bool is_unused(const char *path) {
     DIR *dir = opendir(path);
     if (dir == NULL) return false;
-    bool empty = true;
-    for (struct dirent *e; empty && (e = readdir(dir)) != NULL;)
-        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    bool unused = true;
+    for (struct dirent *e; unused && (e = readdir(dir)) != NULL;) {
+        static const char *const begun[] = {".", "..", "lock", "config.yaml.part"};
+        unused = false;
+        for (size_t i = 0; i < sizeof begun / sizeof *begun; i++)
+            unused = unused || strcmp(e->d_name, begun[i]) == 0;
+        for (int i = 0; i < SUB_FOLDERS; i++)
+            unused = unused || strcmp(e->d_name, sub_folders[i]) == 0;
+    }
     closedir(dir);
-    return empty;
+    return unused;
 }
 
 /* Open file description locks belong to the open file: they end with the process, work on NFS, and
@@ -79,18 +89,17 @@ static hp_status_t take_lock(const char *run, bool make, hp_run_lock_t **lock_p,
 }
 
 hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) {
-    static const char *const sub[] = {"checkpoints", "log", "eval"};
     if (run[0] == '\0') return hp_fail(err, HP_INPUT, "the run folder's name is empty");
     struct stat st;
-    if (stat(run, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty(run)))
+    if (stat(run, &st) == 0 && !(S_ISDIR(st.st_mode) && is_unused(run)))
         return hp_fail(err, HP_INPUT,
                        "run folder '%s' exists: continue it with --resume, or take another name",
                        run);
     HP_TRY(hp_make_folders(run, err));
     HP_TRY(take_lock(run, true, lock_p, err));
-    for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
+    for (int i = 0; i < SUB_FOLDERS; i++) {
         char path[HP_RUN_PATH];
-        hp_status_t status = hp_run_path(run, sub[i], path, err);
+        hp_status_t status = hp_run_path(run, sub_folders[i], path, err);
         if (status == HP_OK) status = hp_make_folders(path, err);
         if (status != HP_OK) {
             hp_run_discard(run, *lock_p);
@@ -126,12 +135,11 @@ hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) {
 
 void hp_run_discard(const char *run, hp_run_lock_t *lock) {
     static const char *const file[] = {"config.yaml", "status", "lock"};
-    static const char *const sub[] = {"checkpoints", "log", "eval"};
     char path[HP_RUN_PATH];
     for (size_t i = 0; i < sizeof file / sizeof *file; i++)
         if (hp_run_path(run, file[i], path, NULL) == HP_OK) unlink(path);
-    for (size_t i = 0; i < sizeof sub / sizeof *sub; i++)
-        if (hp_run_path(run, sub[i], path, NULL) == HP_OK) rmdir(path);
+    for (int i = 0; i < SUB_FOLDERS; i++)
+        if (hp_run_path(run, sub_folders[i], path, NULL) == HP_OK) rmdir(path);
     rmdir(run);
     hp_run_unlock(lock);
 }
@@ -244,7 +252,7 @@ hp_status_t hp_run_probe_find(const char *run, uint64_t token, hp_error_t *err) 
     for (int i = 0; i < 50; i++) {
         if (access(path, F_OK) == 0) return HP_OK;
         /* Listing the folder makes NFS clients look again. */
-        is_empty(run);
+        is_unused(run);
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     }
     gethostname(host, sizeof host - 1);

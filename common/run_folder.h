@@ -1,4 +1,4 @@
-/* The folder of a run: RUN/config.yaml, checkpoints/, log/, eval/, `lock` and `status`.
+/* The folder of a run: RUN/config.yaml, checkpoints/, log/, eval/, ranks/, `lock` and `status`.
  *
  * RUN/status is one JSON object that scripts and supervisors read. It is replaced atomically:
  *   {"state": "running"|"done"|"stopped"|"failed", "step", "steps", "start", "host", "pid", "time",
@@ -37,7 +37,7 @@ hp_status_t hp_run_path(const char *run, const char *name, char *out,
                         hp_error_t *err) HP_MUST_CHECK;
 
 /* Make a new run's folder with its subfolders and take its lock. HP_INPUT: it exists, or cannot be
- * made. An empty folder may be used. */
+ * made. An empty folder may be used, and one in which a run died before it had begun. */
 hp_status_t hp_run_create(const char *run, hp_run_lock_t **lock_p, hp_error_t *err) HP_MUST_CHECK;
 
 /* Undo hp_run_create: a run that could not start leaves nothing. Removes what is known to be there,

@@ -1,7 +1,7 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
  * order.c: when a push is applied; refuse.c: which are not; pull.c: weights; cut.c: this server's
- * part of a checkpoint; lead.c and liveness.c: what server 0 alone does. All of it runs in the
- * communication thread. */
+ * part of a checkpoint; peers.c: servers watch one another; lead.c and liveness.c: what server 0
+ * alone does. All of it runs in the communication thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -85,6 +85,16 @@ typedef struct {
     int refused_run; /* without a good one between them */
 } ps_worker_t;
 
+/* What a server knows of the other servers' lives. */
+typedef struct {
+    double beat, looked; /* last sign of life sent; last look */
+    double *heard;       /* [servers] when each last gave one; server 0, the others of server 0 */
+    bool *lost;          /* [servers] */
+    int lost_count;
+    bool lead_spoke; /* server 0 has given a sign of life */
+    bool lead_lost;
+} ps_peers_t;
+
 /* A checkpoint's way through one server. */
 typedef struct {
     unsigned number; /* of the last one begun; server 0 counts them from 1 */
@@ -142,11 +152,12 @@ struct ps_server {
     double *shard_norm; /* [chunks] */
 
     ps_cut_t cut;
-    ps_lead_t *lead;     /* server 0; else NULL */
-    bool over;           /* END came, or was sent */
-    bool leaving;        /* nothing more to do but farewells */
-    bool lossy;          /* a worker is lost */
-    double looked;       /* when server 0 last looked who speaks */
+    ps_lead_t *lead; /* server 0; else NULL */
+    bool over;       /* END came, or was sent */
+    bool leaving;    /* nothing more to do but farewells */
+    bool lossy;      /* a worker is lost */
+    double looked;   /* when server 0 last looked who speaks */
+    ps_peers_t peers;
     bool abandoned;      /* some rank never said goodbye */
     bool serving;        /* it has begun */
     bool failed;         /* it cannot go on, not even to a checkpoint */
@@ -165,6 +176,7 @@ struct ps_server {
 
 /* A failure that ends this server's run, and by way of server 0 everybody's. */
 void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
+double ps_server_patience(const ps_server_t *s); /* with ranks that do not say goodbye */
 bool ps_server_awaits_late(const ps_server_t *s, double now);
 /* Sends a message; a failure to send ends the run. */
 void ps_send(ps_server_t *s, int to, const hp_message_t *m, const void *payload, size_t length);
@@ -212,6 +224,14 @@ void ps_liveness_lose(ps_server_t *s, int worker);
 void ps_liveness_refuse(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_liveness_progress(ps_server_t *s, double now);
 
+/* peers.c */
+hp_status_t ps_peers_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
+void ps_peers_destroy(ps_server_t *s);
+void ps_peers_heard(ps_server_t *s, int server, const hp_message_t *m, double now);
+void ps_peers_greet(ps_server_t *s, int server); /* server 0's first sign of life to it */
+void ps_peers_never_came(ps_server_t *s);        /* server 0: those not here are lost */
+void ps_peers_progress(ps_server_t *s, double now);
+
 /* cut.c */
 hp_status_t ps_cut_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
 void ps_cut_destroy(ps_server_t *s);
@@ -233,6 +253,7 @@ void ps_lead_worker_here(ps_server_t *s, int worker, int room);
 void ps_lead_worker_gone(ps_server_t *s, int worker);
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
 void ps_lead_progress(ps_server_t *s, double now);
+bool ps_lead_knows(const ps_server_t *s, int server); /* has that server said hello? */
 ps_units_t *ps_lead_units(const ps_server_t *s);
 void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome);
 

@@ -313,7 +313,7 @@ static void end(ps_server_t *s) {
     hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
     size_t length = s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024);
     l->phase = ENDED;
-    l->end_limit = hp_clock() + 30;
+    l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
     for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, s->why.text, length);
     if (s->verdict != HP_OK) to_workers(s, &m, s->why.text, length);
@@ -362,12 +362,14 @@ static void look_for_missing(ps_server_t *s, double now) {
     }
     names[n > 0 ? n - 1 : 0] = '\0';
     l->warn_due = now + WARN_S;
-    if (now < s->began + HP_START_SECONDS) {
+    double patience = s->options->config->cluster.start_seconds;
+    if (now < s->began + patience) {
         hp_log(s->options->log, HP_LOG_WARN, "waiting for%s", names);
         return;
     }
     if (l->servers_here < s->servers || count_workers(s, PS_PRESENT) == 0) {
-        ps_server_fail(s, HP_PEER, "after %d s still missing:%s", HP_START_SECONDS, names);
+        ps_peers_never_came(s);
+        ps_server_fail(s, HP_PEER, "after %.0f s still missing:%s", patience, names);
         return;
     }
     hp_log(s->options->log, HP_LOG_WARN, "going on without%s", names);
@@ -447,6 +449,7 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
     case HP_MSG_HELLO:
         if (!l->here[from]) l->servers_here++;
         l->here[from] = true;
+        ps_peers_greet(s, from);
         break;
     case HP_MSG_RETIRE:
         retired(s, worker, m->unit);
@@ -501,7 +504,8 @@ void ps_lead_progress(ps_server_t *s, double now) {
         int present = count_workers(s, PS_PRESENT);
         if (ps_server_awaits_late(s, now)) return;
         s->abandoned = now > l->end_limit;
-        if ((present == 0 && l->farewells == s->servers - 1) || s->abandoned) s->leaving = true;
+        int well = s->servers - 1 - s->peers.lost_count;
+        if ((present == 0 && l->farewells >= well) || s->abandoned) s->leaving = true;
         return;
     }
     commit_progress(s);
@@ -518,6 +522,8 @@ void ps_lead_progress(ps_server_t *s, double now) {
     if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
     if (l->phase == CLOSING && l->last_written) end(s);
 }
+
+bool ps_lead_knows(const ps_server_t *s, int server) { return s->lead->here[server]; }
 
 ps_units_t *ps_lead_units(const ps_server_t *s) { return s->lead->units; }
 

@@ -12,6 +12,7 @@
 
 #define LOG_S     1.0  /* between lines of the server's log */
 #define GOODBYE_S 30.0 /* how long the end waits for ranks that do not say goodbye */
+#define FAILED_S  5.0  /* the same where the run has failed */
 
 enum { WAIT_US = 50000 };
 
@@ -128,6 +129,8 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
     case HP_MSG_FAREWELL:
         return from < s->servers && lead;
     case HP_MSG_HEARTBEAT:
+        if (from < s->servers) return lead || from == 0;
+        return lead && s->worker[from - s->servers].presence == PS_PRESENT;
     case HP_MSG_RETURN:
     case HP_MSG_RETIRE:
     case HP_MSG_REVOKED:
@@ -169,7 +172,10 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
             worker_mail(s, worker, m, payload);
         return;
     }
+    ps_peers_heard(s, from, m, hp_clock());
     switch (m->kind) {
+    case HP_MSG_HEARTBEAT:
+        break;
     case HP_MSG_NORMS:
         ps_order_norms(s, from, m, payload);
         break;
@@ -297,6 +303,7 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
     HP_TRY(ps_shard_create(&s->plan, o->params, s->rank, &adam, c->optimizer.decay_on,
                            c->optimizer.lazy, s->sync, &s->shard, err));
     s->chunks = ps_shard_chunks(s->shard);
+    HP_TRY(ps_peers_create(s, err));
     HP_TRY(begin_state(s, err));
     HP_TRY(ps_push_create(s, err));
     HP_TRY(ps_order_create(s, err));
@@ -328,6 +335,7 @@ static void destroy(ps_server_t *s, bool clean) {
     if (!clean) return;
     hp_mailbox_close(s->mailbox);
     hp_pool_release(&s->sends);
+    ps_peers_destroy(s);
     ps_order_destroy(s);
     ps_push_destroy(s);
     ps_shard_destroy(s->shard);
@@ -400,7 +408,12 @@ static bool all_gone(const ps_server_t *s) {
 bool ps_server_awaits_late(const ps_server_t *s, double now) {
     bool late = false;
     for (int i = 0; i < s->workers; i++) late = late || s->worker[i].presence == PS_EXPECTED;
-    return late && s->verdict == HP_OK && now < s->began + HP_START_SECONDS;
+    return late && s->verdict == HP_OK &&
+           now < s->began + s->options->config->cluster.start_seconds;
+}
+
+double ps_server_patience(const ps_server_t *s) {
+    return s->verdict != HP_OK ? FAILED_S : GOODBYE_S;
 }
 
 /* The event loop. True: every rank said goodbye. */
@@ -414,18 +427,19 @@ static bool loop(ps_server_t *s) {
         bool owes_none = farewells(s);
         double now = hp_clock();
         log_line(s, now, false);
+        ps_peers_progress(s, now);
         if (s->lead != NULL) {
             ps_lead_progress(s, now);
         } else if (s->over) {
             if (over_since < 0) over_since = now;
-            s->leaving =
-                (all_gone(s) || now > over_since + GOODBYE_S) && !ps_server_awaits_late(s, now);
+            s->abandoned = now > over_since + ps_server_patience(s);
+            s->leaving = (all_gone(s) || s->abandoned) && !ps_server_awaits_late(s, now);
         }
-        if (s->leaving && owes_none && !s->cut.holding) break;
+        if (s->leaving && (owes_none || s->abandoned) && !s->cut.holding) break;
         if (n > 0) busy_since = now;
         if (n == 0) hp_transport_wait(s->transport, WAIT_US, now - busy_since > 1);
     }
-    return all_gone(s) && !s->abandoned && !s->lossy;
+    return all_gone(s) && !s->abandoned && !s->lossy && s->peers.lost_count == 0;
 }
 
 static void say_hello(ps_server_t *s) {
@@ -475,7 +489,8 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     outcome->step = s->sync ? ps_order_step(s) : s->step_base + s->made;
     if (s->lead != NULL) ps_lead_outcome(s, outcome);
     outcome->seconds = hp_clock() - s->began;
-    outcome->clean = clean;
+    outcome->clean = clean && s->verdict == HP_OK; /* after a failure workers just leave */
+    outcome->lead_lost = s->peers.lead_lost;
     if (s->verdict != HP_OK && err != NULL) *err = s->why;
     st = s->verdict;
     destroy(s, clean);

@@ -16,8 +16,9 @@ typedef struct {
     uint64_t units; /* units retired */
     uint64_t units_repeated;
     double seconds;
-    bool stopped; /* by a signal, hanps stop or max_minutes: not at its natural end */
-    bool clean;   /* every rank said goodbye: for hp_transport_close. Known also on failure */
+    bool stopped;   /* by a signal, hanps stop or max_minutes: not at its natural end */
+    bool lead_lost; /* the run ended because server 0 was lost: nobody else tells */
+    bool clean;     /* every rank said goodbye: for hp_transport_close. Known also on failure */
 } ps_outcome_t;
 
 typedef struct {

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define OPEN_S 300.0 /* servers may be reading a checkpoint */
+#define LATER_S 10.0 /* after server 0 has named who is missing */
 
 void wk_client_fail(wk_client_t *c, hp_status_t status, const char *fmt, ...) {
     if (c->failed == HP_OK) {
@@ -132,14 +132,14 @@ static bool all_welcomed(const wk_client_t *c) {
 static hp_status_t wait_servers(wk_client_t *c, hp_error_t *err) {
     struct timespec limit;
     clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += (time_t)OPEN_S;
+    limit.tv_sec += (time_t)(c->start_seconds + LATER_S);
     pthread_mutex_lock(&c->lock);
     while (!all_welcomed(c) && c->failed == HP_OK)
         if (pthread_cond_timedwait(&c->changed, &c->lock, &limit) == ETIMEDOUT) break;
     for (int i = 0; i < c->servers && c->failed == HP_OK; i++)
         if (!c->link[i].welcomed)
-            wk_client_fail(c, HP_PEER, "server %d on %s does not answer after %.0f s", i,
-                           hp_transport_peer_host(c->transport, i), OPEN_S);
+            wk_client_fail(c, HP_PEER, "server %d (rank %d) on %s does not answer after %.0f s", i,
+                           i, hp_transport_peer_host(c->transport, i), c->start_seconds);
     hp_status_t st = c->failed == HP_OK ? HP_OK : failure(c, err);
     pthread_mutex_unlock(&c->lock);
     return st;
@@ -156,6 +156,8 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     c->sync = config->cluster.consistency == HP_SYNC;
     c->max_norm = config->optimizer.max_norm;
     c->room = config->data.prefetch + 1 < 16 ? config->data.prefetch + 1 : 16;
+    c->server_seconds = config->cluster.server_seconds;
+    c->start_seconds = config->cluster.start_seconds;
     c->have_step = -1;
     c->pull_used = true;
     pthread_mutex_init(&c->lock, NULL);
@@ -174,14 +176,14 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     st = wait_servers(c, err);
     if (st != HP_OK) {
         hp_error_t ignored;
-        (void)wk_client_close(c, NULL, &ignored);
+        (void)wk_client_close(c, NULL, NULL, &ignored);
         return st;
     }
     *client_p = c;
     return HP_OK;
 }
 
-hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, hp_error_t *err) {
+hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp_error_t *err) {
     pthread_mutex_lock(&c->lock);
     c->want_close = true;
     pthread_mutex_unlock(&c->lock);
@@ -189,6 +191,7 @@ hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, hp_error_t *err) {
     pthread_join(c->thread, NULL);
     hp_status_t st = c->failed == HP_OK ? HP_OK : failure(c, err);
     if (clean_p != NULL) *clean_p = st == HP_OK && !c->lossy;
+    if (lead_lost_p != NULL) *lead_lost_p = c->lead_lost;
     if (c->pushes > 0 || c->pulls > 0) return st; /* their buffers must stay */
     destroy(c);
     return st;

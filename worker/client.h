@@ -38,8 +38,9 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
                            hp_error_t *err) HP_MUST_CHECK;
 
 /* Says goodbye to the servers, ends the thread. *clean_p (may be NULL): every rank is well, so that
- * the transport may be closed in good order. */
-hp_status_t wk_client_close(wk_client_t *client, bool *clean_p, hp_error_t *err);
+ * the transport may be closed in good order. *lead_lost_p (may be NULL): it failed because server
+ * 0 was lost, which nobody else can tell. */
+hp_status_t wk_client_close(wk_client_t *client, bool *clean_p, bool *lead_lost_p, hp_error_t *err);
 
 /* Thread safe. The unit that will come after those taken so far, without waiting for weights: what
  * a prefetch thread reads ahead. Blocks until one is known. Units are taken in this order. */

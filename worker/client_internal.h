@@ -58,9 +58,10 @@ struct wk_client {
     int servers;
     bool sync;
     uint64_t digest;
-    double max_norm;               /* above it the servers refuse a gradient; 0: no limit */
-    int room;                      /* units held at once */
-    int *first_chunk, *last_chunk; /* [params->count] chunks a parameter lies in */
+    double max_norm;                      /* above it the servers refuse a gradient; 0: no limit */
+    int room;                             /* units held at once */
+    double server_seconds, start_seconds; /* the configuration's */
+    int *first_chunk, *last_chunk;        /* [params->count] chunks a parameter lies in */
     pthread_t thread;
     atomic_bool stop_wanted;
 
@@ -70,8 +71,10 @@ struct wk_client {
     hp_mailbox_t *mailbox; /* the communication thread's */
     wk_link_t *link;       /* [servers] */
     bool stop_sent, goodbye;
-    bool lossy;         /* some rank is lost */
-    double beat;        /* when the last sign of life was sent */
+    bool lossy;           /* some rank is lost */
+    double beat;          /* when the last sign of life was sent */
+    double heard, looked; /* of server 0's life: the last sign, the last look */
+    bool lead_lost;
     hp_status_t failed; /* every call returns it from then on */
     hp_error_t why;
 

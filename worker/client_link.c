@@ -9,6 +9,9 @@
 
 #define BEAT_S    0.5  /* between signs of life */
 #define GOODBYE_S 30.0 /* how long the end waits for servers that do not answer */
+#define FAILED_S  3.0  /* the same where the run has failed */
+#define DRAIN_S   1.0  /* where it has failed: for what is under way to the servers */
+#define STALL_S   1.0  /* a pause of this rank itself, which is not server 0's silence */
 
 enum { WAIT_US = 50000 };
 
@@ -300,6 +303,7 @@ static void refused(wk_client_t *c, int from, const hp_message_t *m, const void 
 static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
     wk_client_t *c = context;
     pthread_mutex_lock(&c->lock);
+    if (from == 0) c->heard = hp_clock();
     switch (m->kind) {
     case HP_MSG_WELCOME:
         c->link[from].welcomed = true;
@@ -347,11 +351,13 @@ static void bad_mail(void *context, int from, const char *text) {
 /* ---- the thread ---- */
 
 /* Goodbye to all servers, once nothing of this worker's is under way: also to one whose welcome is
- * still on its way, since it waits for what it has heard from. */
+ * still on its way, since it waits for what it has heard from. What is on its way to a server that
+ * was lost stays so: a run that has failed does not wait for it. */
 static void say_goodbye(wk_client_t *c, double since) {
     const hp_message_t m = {.kind = HP_MSG_GOODBYE};
-    bool waited = hp_clock() - since > 5;
-    if (c->goodbye || c->pushes > 0) return;
+    double passed = hp_clock() - since;
+    bool waited = passed > 5;
+    if (c->goodbye || (c->pushes > 0 && (c->failed == HP_OK || passed < DRAIN_S))) return;
     if (c->failed == HP_OK && c->unacked_count > 0 && !waited) return;
     hp_error_t err;
     for (int i = 0; i < c->servers; i++) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
@@ -369,6 +375,17 @@ static void beat(wk_client_t *c, double now) {
     if (c->goodbye || now - c->beat < BEAT_S || !c->link[0].welcomed) return;
     c->beat = now;
     send_mail(c, 0, &m);
+}
+
+/* Server 0 gives a sign of life twice a second: without it nothing goes on. */
+static void watch(wk_client_t *c, double now) {
+    const wk_link_t *l = &c->link[0];
+    if (now - c->looked > STALL_S) c->heard += now - c->looked;
+    c->looked = now;
+    if (!l->welcomed || l->farewell || now - c->heard < c->server_seconds) return;
+    if (c->failed == HP_OK) c->lead_lost = true;
+    wk_client_fail(c, HP_PEER, "server 0 (rank 0) on %s is lost: silent for %.1f s",
+                   hp_transport_peer_host(c->transport, 0), now - c->heard);
 }
 
 /* What can be done now. Under the lock. */
@@ -398,11 +415,13 @@ static bool loop_once(wk_client_t *c, double *busy, double *closing) {
     pthread_mutex_lock(&c->lock);
     work(c);
     beat(c, now);
+    watch(c, now);
     bool over = false;
     if (c->want_close) {
         if (*closing < 0) *closing = now;
         say_goodbye(c, *closing);
-        over = all_said_farewell(c) || now > *closing + GOODBYE_S;
+        double patience = c->failed == HP_OK ? GOODBYE_S : FAILED_S;
+        over = all_said_farewell(c) || now > *closing + patience;
     }
     bool idle = !c->pull_wanted && !c->active && now - *busy > 1;
     pthread_mutex_unlock(&c->lock);
@@ -438,6 +457,7 @@ void *wk_client_communicate(void *client) {
     pthread_mutex_unlock(&c->lock);
     if (!open) return NULL;
     double busy = hp_clock(), closing = -1;
+    c->looked = busy;
     while (loop_once(c, &busy, &closing)) continue;
     finish(c);
     return NULL;

@@ -156,6 +156,7 @@ static void add_totals(wk_train_totals_t *sum, const wk_batch_t *batch, const un
                        double begin) {
     sum->units++;
     sum->examples += (uint64_t)batch->nn.questions;
+    sum->step = s->client.step;
     sum->seconds = hp_clock() - begin;
     sum->data_s += s->data_s;
     sum->forward_s += s->forward_s;
@@ -272,7 +273,8 @@ hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *total
     hp_metrics_close(t.metrics); /* before goodbye: the closing table reads it */
     hp_error_t closing;
     if (t.client != NULL) {
-        hp_status_t closed = wk_client_close(t.client, &t.totals.clean, &closing);
+        hp_status_t closed =
+            wk_client_close(t.client, &t.totals.clean, &t.totals.lead_lost, &closing);
         if (status == HP_OK && closed != HP_OK) {
             status = closed;
             if (err != NULL) *err = closing;

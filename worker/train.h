@@ -16,13 +16,15 @@
 /* What a worker did, as its log's last line also says. */
 typedef struct {
     uint64_t units, examples;
+    int64_t step;   /* the newest that the servers have reported */
     double seconds; /* from the first unit to the last */
     double data_s, forward_s, backward_s, push_s, pull_s, wait_s;
     double loss_sum;
     uint64_t labelled, correct;
     uint64_t nonfinite; /* units whose loss was not finite */
     uint64_t pushed_bytes, pulled_bytes;
-    bool clean; /* no rank was lost: for hp_transport_close */
+    bool clean;     /* no rank was lost: for hp_transport_close */
+    bool lead_lost; /* it failed because server 0 was lost */
 } wk_train_totals_t;
 
 /* Seen after each unit by `progress`; the totals are those since the start. */

@@ -1,10 +1,12 @@
 /* Servers and workers under thousands of schedules: threads are interleaved, messages delayed and
  * reordered by a seed (schedule.h, transport_chaos.h). Whatever happens, everything must end, every
- * unit be used, and `sync` give the bytes of the plain computation.
+ * unit be used, and `sync` give the bytes of the plain computation. Where a server dies, all others
+ * say so and end soon, and the run goes on from a whole checkpoint.
  *
  * HANPS_SEED=n HANPS_SCHEDULES=k: k schedules from seed n on. A schedule that fails names its seed.
  */
 #include "common/checkpoint.h"
+#include "common/clock.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include "common/transport_chaos.h"
@@ -31,6 +33,9 @@ typedef struct {
     bool resumes;
     int held_rank; /* whose link is down for a while; -1: none */
     int held_after_us, held_us;
+    int dead_server;            /* it dies after that time; -1: none */
+    double end_after;           /* its death the last of the others ended */
+    bool repeats;               /* steps after the last checkpoint were lost, and made again */
     int servers[2], workers[2]; /* of the first run and of the one that goes on */
     int64_t steps;
     hp_status_t status;
@@ -72,11 +77,13 @@ typedef struct {
     pthread_t thread;
     hp_status_t status;
     hp_error_t err;
+    double ended;
 } rank_t;
 
 static void *run_rank(void *context) {
     rank_t *r = context;
     r->status = fake_rank(&r->of->fake, r->transport, &r->err);
+    r->ended = hp_clock();
     if (r->status == HP_OK)
         atomic_fetch_add(&r->of->fake.pending, hp_transport_pending(r->transport));
     return NULL;
@@ -91,6 +98,7 @@ static void run_ranks(void *context) {
     hp_status_t made = c->plain ? hp_transport_loopback(n, endpoint, &f->err)
                                 : hp_transport_loopback_chaos(n, &c->chaos, endpoint, &f->err);
     if (made != HP_OK) abort();
+    atomic_store(&f->pending, 0);
     for (int i = 0; i < n; i++) {
         rank[i] = (rank_t){.of = c, .transport = endpoint[i]};
         if (pthread_create(&rank[i].thread, NULL, run_rank, &rank[i]) != 0) abort();
@@ -101,10 +109,19 @@ static void run_ranks(void *context) {
         usleep((useconds_t)c->held_us);
         hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_RUNS);
     }
+    double died = 0;
+    if (c->dead_server >= 0) {
+        usleep((useconds_t)c->held_after_us);
+        hp_chaos_set(endpoint[c->dead_server], HP_CHAOS_STOPPED);
+        died = hp_clock();
+    }
     c->status = HP_OK;
+    c->end_after = 0;
     f->spoken = 0;
     for (int i = 0; i < n; i++) {
         pthread_join(rank[i].thread, NULL);
+        if (i == c->dead_server) continue;
+        if (rank[i].ended - died > c->end_after) c->end_after = rank[i].ended - died;
         f->spoken += rank[i].status != HP_OK && !rank[i].err.told;
         if (c->status != HP_OK || rank[i].status == HP_OK) continue;
         c->status = rank[i].status;
@@ -140,13 +157,13 @@ static void same_as_reference(const case_t *c, int64_t step) {
 
 /* Checkpoints are whole, their chunks' versions grow; in `sync` they are the plain computation's.
  */
-static void check_checkpoints(const case_t *c) {
+static void check_checkpoints(const case_t *c, int64_t newest) {
     const fake_t *f = &c->fake;
     int count = 0;
     int64_t *step = NULL, best, last[64] = {0};
     hp_error_t err;
     if (hp_checkpoint_list(f->run, &count, &step, &best, &err) != HP_OK) fail(c, err.text);
-    if (count == 0) fail(c, "no checkpoint");
+    if (count == 0 && newest >= 0) fail(c, "no checkpoint");
     for (int i = 0; i < count; i++) {
         char which[32];
         hp_checkpoint_t *checkpoint = NULL;
@@ -163,7 +180,8 @@ static void check_checkpoints(const case_t *c) {
         hp_checkpoint_close(checkpoint);
         if (f->config.cluster.consistency == HP_SYNC) same_as_reference(c, step[i]);
     }
-    if (step[count - 1] != f->outcome.step) fail(c, "the newest checkpoint is not of the end");
+    if (newest >= 0 && step[count - 1] != newest)
+        fail(c, "the newest checkpoint is not of the end");
     hp_free(step);
 }
 
@@ -186,6 +204,23 @@ static void check_barred(const case_t *c) {
     if (c->stats.seconds > LONGEST_S) fail(c, "some rank waited for a time limit");
 }
 
+/* A server died. True: in time to matter. */
+static bool check_loss(const case_t *c) {
+    const fake_t *f = &c->fake;
+    char name[64];
+    if (c->status == HP_OK) return false;
+    snprintf(name, sizeof name, "server %d (rank %d)", c->dead_server, c->dead_server);
+    if (c->status != HP_PEER) fail(c, "a lost server is called by another name");
+    bool late = strstr(f->err.text, "does not answer the goodbye") != NULL; /* it was over */
+    bool missing = strstr(f->err.text, "still missing: rank") != NULL;
+    if (!late && !missing && strstr(f->err.text, name) == NULL)
+        fail(c, "it is not said which server is lost");
+    if (c->end_after > f->config.cluster.server_seconds + 15)
+        fail(c, "it took too long to end without a server");
+    check_checkpoints(c, -1);
+    return true;
+}
+
 static void check_run(const case_t *c) {
     const fake_t *f = &c->fake;
     bool sync = f->config.cluster.consistency == HP_SYNC;
@@ -197,7 +232,8 @@ static void check_run(const case_t *c) {
     if (f->outcome.step > f->config.run.steps) fail(c, "it went too far");
     if (early && f->stop_after == 0) fail(c, "it ended early");
     if (early != f->outcome.stopped) fail(c, "it does not say that it was stopped");
-    check_checkpoints(c);
+    check_checkpoints(c, f->outcome.step);
+    if (c->repeats) return;
     if (sync)
         check_units(c, (uint64_t)f->outcome.step * (uint64_t)f->config.cluster.sync_shards);
     else if (!early)
@@ -240,16 +276,28 @@ static void make_case(case_t *c, uint64_t seed) {
     c->held_us = upto(&r, 0, 1000000);
     c->resumes = upto(&r, 0, 1) == 0;
     f->barred = upto(&r, 0, 9) == 0;
+    c->dead_server = -1;
+    f->config.cluster.start_seconds = f->config.cluster.server_seconds;
     c->chaos = (hp_chaos_t){.seed = seed,
                             .delay = upto(&r, 0, 30),
                             .delay_share = upto(&r, 0, 3) * 0.25,
                             .copy_share = upto(&r, 0, 2) * 0.5};
+    if (!c->plain && !f->barred && upto(&r, 0, 2) == 0)
+        c->dead_server = upto(&r, 0, c->servers[0] - 1);
 }
 
 static void make_folder(const fake_t *f, const char *name) {
     char path[300];
     snprintf(path, sizeof path, "%s/%s", f->run, name);
     if (mkdir(path, 0777) != 0) abort();
+}
+
+static bool has_checkpoint(const fake_t *f) {
+    int count = 0;
+    int64_t *step = NULL, best;
+    if (hp_checkpoint_list(f->run, &count, &step, &best, NULL) != HP_OK) abort();
+    hp_free(step);
+    return count > 0;
 }
 
 static void run_case(uint64_t seed) {
@@ -260,10 +308,14 @@ static void run_case(uint64_t seed) {
     schedule_run(seed, run_ranks, gave_up, &c, &c.stats);
     if (c.fake.barred)
         check_barred(&c);
+    else if (c.dead_server >= 0)
+        c.repeats = check_loss(&c);
     else
         check_run(&c);
-    if (c.resumes && !c.fake.barred) {
+    if ((c.resumes || c.repeats) && !c.fake.barred) {
+        c.dead_server = -1;
         fake_again(&c.fake, c.servers[1], c.workers[1], c.steps + 2);
+        if (!has_checkpoint(&c.fake)) c.fake.resume = NULL;
         schedule_run(hp_random_mix(seed, 1), run_ranks, gave_up, &c, &c.stats);
         check_run(&c);
     }

@@ -168,7 +168,7 @@ static hp_status_t run_worker(fake_t *f, hp_transport_t *t, int worker, hp_error
     HP_TRY(wk_client_open(t, &f->config, &f->params, &c, err));
     hp_status_t st = work(f, c, worker, err);
     hp_error_t closing;
-    hp_status_t closed = wk_client_close(c, NULL, &closing);
+    hp_status_t closed = wk_client_close(c, NULL, NULL, &closing);
     if (st == HP_OK && closed != HP_OK) *err = closing;
     return st == HP_OK ? closed : st;
 }

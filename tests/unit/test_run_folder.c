@@ -1,6 +1,7 @@
 /* The folder of a run: creation, lock, status, probe; and the JSON Lines of its logs. */
 #include "common/metrics.h"
 #include "common/run_folder.h"
+#include "common/run_ranks.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -49,9 +50,9 @@ static void test_create_and_lock(void **state) {
     snprintf(path, sizeof path, "%s/log", run);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(hp_run_write_file(run, "config.yaml", "a", 1, &err), HP_OK);
     assert_int_equal(hp_run_create(run, &second, &err), HP_INPUT);
     assert_non_null(strstr(err.text, "--resume"));
-    assert_int_equal(hp_run_write_file(run, "config.yaml", "a", 1, &err), HP_OK);
     assert_int_equal(hp_run_open(run, &second, &err), HP_INPUT); /* in use, by whom */
     assert_non_null(strstr(err.text, "in use by process"));
     hp_run_unlock(lock);
@@ -72,6 +73,53 @@ static void test_create_and_lock(void **state) {
     assert_int_equal(stat(run, &st), -1);
     snprintf(run, sizeof run, "%s/a/b/config.yaml/c", folder); /* a file in the way */
     assert_int_equal(hp_run_create(run, &lock, &err), HP_INPUT);
+}
+
+/* A run that died before its configuration was there does not bar its own name. */
+static void test_unused_folder(void **state) {
+    (void)state;
+    char run[128];
+    hp_error_t err = {0};
+    hp_run_lock_t *lock = NULL;
+    snprintf(run, sizeof run, "%s/early", folder);
+    assert_int_equal(hp_run_create(run, &lock, &err), HP_OK);
+    hp_run_unlock(lock);
+    assert_int_equal(hp_run_create(run, &lock, &err), HP_OK);
+    assert_int_equal(hp_run_create(run, &lock, &err), HP_INPUT); /* held */
+    hp_run_unlock(lock);
+    assert_int_equal(hp_run_write_file(run, "notes", "mine", 4, &err), HP_OK);
+    assert_int_equal(hp_run_create(run, &lock, &err), HP_INPUT);
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    char path[256], text[512], boot[64], *at;
+    hp_error_t err = {0};
+    assert_int_equal(hp_run_rank_note(folder, 3, 2, &err), HP_OK);
+    snprintf(path, sizeof path, "%s/ranks/0003", folder);
+    read_text(path, text, sizeof text);
+    assert_non_null(at = strstr(text, "\"pid\":"));
+    assert_int_equal(atoi(at + 6), getpid());
+    assert_non_null(at = strstr(text, "\"started\":"));
+    unsigned long long started = strtoull(at + 10, NULL, 10), ticks = 0;
+    FILE *self = fopen("/proc/self/stat", "r"); /* this program's name has no blanks */
+    assert_non_null(self);
+    assert_int_equal(fscanf(self,
+                            "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                            "%*s %*s %*s %*s %*s %llu",
+                            &ticks),
+                     1);
+    fclose(self);
+    assert_true(started == ticks);
+    read_text("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
+    boot[strcspn(boot, "\n")] = '\0';
+    assert_non_null(strstr(text, boot));
+    hp_run_rank_forget(folder, 3);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_true(hp_run_ranks_claim(folder)); /* one of them */
+    assert_false(hp_run_ranks_claim(folder));
+    hp_run_ranks_unclaim(folder);
+    assert_true(hp_run_ranks_claim(folder));
 }
 
 static void test_status(void **state) {
@@ -142,10 +190,9 @@ static void test_metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create_and_lock),
-        cmocka_unit_test(test_status),
-        cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_create_and_lock), cmocka_unit_test(test_unused_folder),
+        cmocka_unit_test(test_ranks),           cmocka_unit_test(test_status),
+        cmocka_unit_test(test_probe),           cmocka_unit_test(test_metrics),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

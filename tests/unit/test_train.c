@@ -61,7 +61,8 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     return HP_OK;
 }
 
-hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, hp_error_t *err) {
+hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp_error_t *err) {
+    if (lead_lost_p != NULL) *lead_lost_p = false;
     if (clean_p != NULL) *clean_p = true;
     (void)err;
     c->closed++;
