@@ -327,14 +327,10 @@ hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wante
         if (key->resumable || memcmp((const char *)old + key->offset,
                                      (const char *)wanted + key->offset, key->size) == 0)
             continue;
-        char names[768] = "";
-        for (int j = 0; j < hp_keys_count; j++) {
-            size_t n = strlen(names);
-            if (hp_keys[j].resumable)
-                snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", hp_keys[j].path);
-        }
-        return hp_fail(err, HP_INPUT, "%s cannot change when a run is resumed; these can: %s",
-                       key->path, names);
+        return hp_fail(err, HP_INPUT,
+                       "%s cannot change when a run is resumed; 'hanps config --keys' marks with * "
+                       "those that can",
+                       key->path);
     }
     return HP_OK;
 }

@@ -168,7 +168,7 @@ void hp_config_text(const hp_config_t *config, const char *path, char *out, size
 hp_status_t hp_config_document(FILE *out, hp_error_t *err) HP_MUST_CHECK;
 
 /* For --resume: the first key in which the two differ and which may not change on a resume is an
- * error that lists the keys which may. */
+ * error that names it. */
 hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted,
                                 hp_error_t *err) HP_MUST_CHECK;
 
