@@ -32,9 +32,10 @@ got=$(ranks "9 0 3 1" 5 "$program" "$work/run" async 2 60)
 # Stopped for two seconds: suspended, then it goes on.
 fresh
 stopped() { # the process of the run that sleeps by SIGSTOP
-    for p in /proc/[0-9]*; do
-        tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -q "$program $work/run sync 2" || continue
-        grep -q '^State:.T' "$p/status" 2>/dev/null && echo "${p#/proc/}" && return
+    local stat pid
+    for stat in $(grep -lsE '^[0-9]+ \([^)]*\) T' /proc/[0-9]*/stat); do
+        pid=$(cut -d/ -f3 <<<"$stat")
+        tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$program $work/run sync 2" && echo "$pid" && return
     done
 }
 (
