@@ -1,10 +1,14 @@
 /* hanps export: the weights of a checkpoint for other programs. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/model_describe.h"
 #include "common/export.h"
+#include "common/memory.h"
+#include "worker/trained.h"
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,20 +17,29 @@ static const char usage[] =
     "Writes the weights of a checkpoint under the names of the parameter table, in PyTorch's "
     "layouts\n"
     "(an LSTM's gates are i, f, g, o; a linear layer's weight is [out, in]).\n\n"
+    "Beside it FILE.json says what else a program needs that uses them: configuration, tokenizer, "
+    "words,\n"
+    "answers, and how features are normalised. docs/pytorch.md has the module that reads both.\n\n"
     "  --format FORMAT    npz (numpy.load) or safetensors\n"
     "  --out FILE         the file; replaced when the new one is whole\n"
-    "  --checkpoint STEP  or last (last)\n";
+    "  --checkpoint STEP  or last (last)\n"
+    "  --weights-only     no FILE.json; the store need not be there\n"
+    "  --set KEY=VALUE    over the run's configuration: --set data.store=...\n";
 
 typedef struct {
     const char *run, *format, *out, *checkpoint;
-    bool help;
+    bool weights_only, help;
+    int sets;
+    const char **set; /* room for every argument */
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { FORMAT = 1, OUT, CHECKPOINT };
+    enum { FORMAT = 1, OUT, CHECKPOINT, WEIGHTS_ONLY, SET };
     static const struct option options[] = {{"format", required_argument, NULL, FORMAT},
                                             {"out", required_argument, NULL, OUT},
                                             {"checkpoint", required_argument, NULL, CHECKPOINT},
+                                            {"weights-only", no_argument, NULL, WEIGHTS_ONLY},
+                                            {"set", required_argument, NULL, SET},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     opterr = 0;
@@ -40,6 +53,12 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
             break;
         case CHECKPOINT:
             args->checkpoint = optarg;
+            break;
+        case WEIGHTS_ONLY:
+            args->weights_only = true;
+            break;
+        case SET:
+            args->set[args->sets++] = optarg;
             break;
         case 'h':
             args->help = true;
@@ -55,24 +74,45 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
     return HP_OK;
 }
 
-hp_status_t cli_export(int argc, char **argv, hp_error_t *err) {
-    args_t args = {.checkpoint = "last"};
+/* FILE.json, from what the run's store says. */
+static hp_status_t describe(const args_t *args, hp_error_t *err) {
+    wk_trained_t trained;
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s.json", args->out) >= (int)sizeof path)
+        return hp_fail(err, HP_INPUT, "path is too long: '%.200s...'", args->out);
+    if (wk_trained_open(args->run, args->checkpoint, args->sets, args->set, &trained, err) != HP_OK)
+        return hp_fail_prefix(err, "%s ('--weights-only' does without it)", path);
+    hp_status_t status = cli_model_describe(&trained, args->out, path, err);
+    wk_trained_close(&trained);
+    return status;
+}
+
+static hp_status_t export(const args_t *args, hp_error_t *err) {
     char note[HP_CHECKPOINT_NOTE];
     hp_checkpoint_t *c = NULL;
-    HP_TRY(parse(argc, argv, &args, err));
-    if (args.help) {
-        fputs(usage, stdout);
-        return HP_OK;
-    }
-    bool npz = strcmp(args.format, "npz") == 0;
-    if (!npz && strcmp(args.format, "safetensors") != 0)
-        return hp_fail(err, HP_INPUT, "--format %s: allowed are npz, safetensors", args.format);
-    HP_TRY(hp_checkpoint_open(args.run, args.checkpoint, &c, note, err));
+    bool npz = strcmp(args->format, "npz") == 0;
+    if (!npz && strcmp(args->format, "safetensors") != 0)
+        return hp_fail(err, HP_INPUT, "--format %s: allowed are npz, safetensors", args->format);
+    HP_TRY(hp_checkpoint_open(args->run, args->checkpoint, &c, note, err));
     if (note[0] != '\0') fprintf(stderr, "hanps export: warning: %s\n", note);
-    hp_status_t status = hp_export(c, npz ? HP_EXPORT_NPZ : HP_EXPORT_SAFETENSORS, args.out, err);
+    hp_status_t status = args->weights_only ? HP_OK : describe(args, err);
     if (status == HP_OK)
-        printf("%s: %d parameters of step %" PRId64 "\n", args.out, hp_checkpoint_params(c)->count,
+        status = hp_export(c, npz ? HP_EXPORT_NPZ : HP_EXPORT_SAFETENSORS, args->out, err);
+    if (status == HP_OK)
+        printf("%s: %d parameters of step %" PRId64 "\n", args->out, hp_checkpoint_params(c)->count,
                hp_checkpoint_step(c));
     hp_checkpoint_close(c);
+    return status;
+}
+
+hp_status_t cli_export(int argc, char **argv, hp_error_t *err) {
+    args_t args = {.checkpoint = "last"};
+    void *set = NULL;
+    HP_TRY(hp_allocate(&set, (size_t)argc, sizeof *args.set, "arguments", err));
+    args.set = set;
+    hp_status_t status = parse(argc, argv, &args, err);
+    if (args.help) fputs(usage, stdout);
+    if (status == HP_OK && !args.help) status = export(&args, err);
+    hp_free(set);
     return status;
 }

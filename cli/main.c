@@ -10,7 +10,7 @@
 static void usage(FILE *out) {
     fputs("usage: hanps COMMAND [ARGUMENT]...\n\ncommands:\n", out);
     for (const cli_command_t *c = cli_commands(); c->name != NULL; c++)
-        fprintf(out, "  %-10s %s\n", c->name, c->summary);
+        fprintf(out, "  %-14s %s\n", c->name, c->summary);
     fputs("\n'hanps COMMAND --help' explains one.\n", out);
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/checkpoint.h"
 #include "common/clock.h"
+#include "common/config_text.h"
 #include "common/memory.h"
 #include "common/placement.h"
 #include "common/schedule.h"
@@ -196,23 +197,6 @@ static hp_status_t tidy(const char *run, hp_error_t *err) {
     return hp_checkpoint_clean(run, err);
 }
 
-static hp_status_t write_yaml(cli_start_t *start, hp_error_t *err) {
-    size_t bytes = 0;
-    char *text = NULL;
-    FILE *memory = open_memstream(&text, &bytes);
-    if (memory == NULL) return hp_fail_errno(err, HP_MEMORY, "no memory for the configuration");
-    hp_status_t status = hp_config_write(&start->plan.config, memory, err);
-    if (fclose(memory) != 0 && status == HP_OK)
-        status = hp_fail_errno(err, HP_MEMORY, "no memory for the configuration");
-    if (status == HP_OK) {
-        start->yaml = hp_strdup(text);
-        if (start->yaml == NULL)
-            status = hp_fail(err, HP_MEMORY, "no memory for the configuration");
-    }
-    free(text);
-    return status;
-}
-
 static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start, hp_log_t *log,
                                 hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
@@ -226,7 +210,7 @@ static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start
         HP_TRY(hp_run_create(plan->run, &start->lock, err));
     }
     plan->start++;
-    HP_TRY(write_yaml(start, err));
+    HP_TRY(hp_config_yaml(&plan->config, &start->yaml, err));
     HP_TRY(hp_run_write_file(plan->run, "config.yaml", start->yaml, strlen(start->yaml), err));
     if (getrandom(&plan->token, sizeof plan->token, 0) != (ssize_t)sizeof plan->token)
         plan->token = (uint64_t)time(NULL);

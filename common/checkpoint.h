@@ -71,6 +71,12 @@ hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
                                  int servers, const hp_shard_record_t *record, int keep,
                                  hp_error_t *err) HP_MUST_CHECK;
 
+/* A whole checkpoint of step 0: weights[params->total] and no moments, for a run that does not
+ * begin with the initial values of its seed. */
+hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params,
+                                      const float *weights, const char *config_yaml,
+                                      const char *store_digest, hp_error_t *err) HP_MUST_CHECK;
+
 /* A checkpoint that failed on some server: remove what was written of it. */
 void hp_checkpoint_discard(const char *run, int64_t step);
 

@@ -90,16 +90,13 @@ static void write_expected(const hp_params_t *params) {
 static int export_to(const char *format, const char *file, hp_error_t *err) {
     char out[100];
     snprintf(out, sizeof out, "%s/%s", run, file);
-    char *argv[] = {(char *)(uintptr_t) "export",
-                    run,
-                    (char *)(uintptr_t) "--format",
-                    (char *)(uintptr_t)format,
-                    (char *)(uintptr_t) "--out",
-                    out,
-                    NULL};
+    char *argv[] = {(char *)(uintptr_t) "export",         run,
+                    (char *)(uintptr_t) "--format",       (char *)(uintptr_t)format,
+                    (char *)(uintptr_t) "--out",          out,
+                    (char *)(uintptr_t) "--weights-only", NULL};
     optind = 0;
     *err = (hp_error_t){0};
-    return hp_status_exit_code(cli_export(6, argv, err));
+    return hp_status_exit_code(cli_export(7, argv, err));
 }
 
 static hp_params_t shapes(void) {
