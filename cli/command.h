@@ -17,6 +17,7 @@ hp_status_t cli_config(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_import_pixels(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_data_bench(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_info(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_verify(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err);

@@ -7,6 +7,7 @@
 
 static const cli_command_t table[] = {
     {"import", "import a data set: vqa, nlvr, clevr", cli_data_import},
+    {"bench", "time the reading of features, raw and sparse", cli_data_bench},
     {"info", "say what is in a store", cli_data_info},
     {"verify", "find damage in a store", cli_data_verify},
     {"synth", "make a data set: sort-of-clevr", cli_data_synth},

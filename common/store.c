@@ -480,30 +480,60 @@ size_t hp_store_cells(const hp_store_info_t *info, const void *data, size_t byte
     return good ? cells : 0;
 }
 
-hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
-                                   int capacity, int *cells_p, hp_error_t *err) {
+static hp_status_t undecoded(const hp_store_reader_t *reader, uint32_t image, hp_error_t *err) {
+    return hp_fail(err, HP_CORRUPT, "store %s: features of image %u do not decode",
+                   reader->store->path, image);
+}
+
+/* The record of an image's features, with room for them asked for. */
+static hp_status_t get_features(hp_store_reader_t *reader, uint32_t image, int capacity,
+                                MDB_val *value, hp_sparse_t *sparse, size_t *cells_p,
+                                hp_error_t *err) {
     const hp_store_t *store = reader->store;
     const hp_store_info_t *info = &store->info;
-    MDB_val value = {0};
-    HP_TRY(get(reader, HP_DB_FEATURES, image, &value, err));
-    hp_sparse_t sparse;
-    size_t cells = hp_store_cells(info, value.mv_data, value.mv_size, &sparse);
+    HP_TRY(get(reader, HP_DB_FEATURES, image, value, err));
+    size_t cells = hp_store_cells(info, value->mv_data, value->mv_size, sparse);
     if (cells == 0)
         return hp_fail(err, HP_CORRUPT,
                        "store %s: features of image %u have %zu bytes, not %s%d cells of %zu%s",
-                       store->path, image, value.mv_size, info->grid_height ? "" : "1 to ",
+                       store->path, image, value->mv_size, info->grid_height ? "" : "1 to ",
                        info->max_cells, (size_t)info->channels * hp_dtype_size(info->feature_dtype),
                        info->feature_encoding == HP_ENCODING_SPARSE ? ", encoded" : "");
     if (cells > (size_t)capacity)
         return hp_fail(err, HP_INTERNAL, "image %u has %zu cells, there is room for %d", image,
                        cells, capacity);
-    if (store->no_readahead) will_need(store, &value);
+    if (store->no_readahead) will_need(store, value);
+    *cells_p = cells;
+    return HP_OK;
+}
+
+hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
+                                   int capacity, int *cells_p, hp_error_t *err) {
+    const hp_store_t *store = reader->store;
+    const hp_store_info_t *info = &store->info;
+    MDB_val value = {0};
+    hp_sparse_t sparse;
+    size_t cells = 0;
+    HP_TRY(get_features(reader, image, capacity, &value, &sparse, &cells, err));
     if (info->feature_encoding == HP_ENCODING_RAW)
         hp_convert_to_f32(store->convert, info->feature_dtype, value.mv_data,
                           cells * (size_t)info->channels, out);
     else if (!hp_sparse_to_f32(store->convert, &sparse, out))
-        return hp_fail(err, HP_CORRUPT, "store %s: features of image %u do not decode", store->path,
-                       image);
+        return undecoded(reader, image, err);
+    *cells_p = (int)cells;
+    return HP_OK;
+}
+
+hp_status_t hp_store_read_raw(hp_store_reader_t *reader, uint32_t image, void *out, int capacity,
+                              int *cells_p, hp_error_t *err) {
+    MDB_val value = {0};
+    hp_sparse_t sparse;
+    size_t cells = 0;
+    HP_TRY(get_features(reader, image, capacity, &value, &sparse, &cells, err));
+    if (reader->store->info.feature_encoding == HP_ENCODING_RAW)
+        memcpy(out, value.mv_data, value.mv_size);
+    else if (!hp_sparse_to_raw(&sparse, out))
+        return undecoded(reader, image, err);
     *cells_p = (int)cells;
     return HP_OK;
 }

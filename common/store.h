@@ -133,6 +133,10 @@ hp_status_t hp_store_read_image_name(hp_store_reader_t *reader, uint32_t image, 
 hp_status_t hp_store_read_features(hp_store_reader_t *reader, uint32_t image, float *out,
                                    int capacity, int *cells_p, hp_error_t *err) HP_MUST_CHECK;
 
+/* The same in the store's dtype, not converted, whether the record is encoded or not. */
+hp_status_t hp_store_read_raw(hp_store_reader_t *reader, uint32_t image, void *out, int capacity,
+                              int *cells_p, hp_error_t *err) HP_MUST_CHECK;
+
 /* Boxes of an image's cells, [cells][4]: x1, y1, x2, y2. HP_INPUT where the store has none. */
 hp_status_t hp_store_read_boxes(hp_store_reader_t *reader, uint32_t image, float *out, int capacity,
                                 int *cells_p, hp_error_t *err) HP_MUST_CHECK;

@@ -74,6 +74,20 @@ for e in raw sparse auto; do
     "$HANPS" data info "$work/$e" --json > "$work/$e.json"
 done
 grep -q '"feature_encoding": "sparse"' "$work/auto.json"
+for e in raw sparse; do
+    "$HANPS" data bench "$work/$e" --images 4 --rounds 2 --json > "$work/bench.json"
+    /usr/bin/python3 - "$work/bench.json" $e << 'PYTHON'
+import json, sys
+w = json.load(open(sys.argv[1]))["works"]["W6"]
+assert w["images"] == 4 and w["encoding"] == sys.argv[2] and 0 < w["zeros_percent"] < 100, w
+assert w["memcpy"]["bytes_per_image"] == w["raw"]["bytes_per_image"] == 1260
+assert w["store"]["bytes_per_image"] == w[sys.argv[2]]["bytes_per_image"]
+assert all(w[f][f"{to}_raw_gb_per_s"] > 0 for f in ("memcpy", "raw", "sparse", "store") for to in ("batch", "cache"))
+PYTHON
+    "$HANPS" data bench "$work/$e" --images 4 | grep -q "^sparse to fp32 "
+done
+"$HANPS" data bench "$work/raw" --rounds 0 > "$work/log" 2>&1 && exit 1
+grep -q "1 to 1000 is allowed" "$work/log"
 PYTHONPATH="$work" /usr/bin/python3 "$work/encoded.py" "$work"
 
 # A store made elsewhere that lacks an image's features: verify names it.
