@@ -19,7 +19,7 @@ static const char usage[] =
     "       hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
     "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n\n"
     "Imports VQA v1, v2, VQA-CP, or anything in their JSON format (objects or bare lists), with\n"
-    "features from HDF5 or .npy files. What is interrupted goes on where it was when the same\n"
+    "features from many kinds of files. What is interrupted goes on where it was when the same\n"
     "command is given again; with other options or changed files it is refused.\n\n"
     "  --out STORE            where the store is written; must not exist\n\n"
     "questions; those before the first --split are the split `train`:\n"
@@ -34,15 +34,24 @@ static const char usage[] =
     "  --tokenizer NAME       words, ban, mcan or mcb (words)\n"
     "  --metric NAME          how answers are scored: vqa or exact (vqa)\n\n"
     "features:\n"
-    "  --features PATH        an HDF5 file, a TSV file of bottom-up-attention, or a folder with a\n"
-    "                         .npy file for each image; none: the store has questions only\n"
-    "  --features-dataset N   the array in the HDF5 file (features)\n"
+    "  --features PATH        an HDF5 or safetensors file, a TSV file of bottom-up-attention, or "
+    "a\n"
+    "                         folder with a .npy, .npz or raw file for each image; none: the "
+    "store\n"
+    "                         has questions only\n"
+    "  --features-dataset N   the array in the HDF5, safetensors or .npz file (features; of .npz\n"
+    "                         also the only one)\n"
     "  --ids-dataset N        the images' ids in it; '' where the id is the row, from 0 (ids)\n"
     "  --ids FILE             the images' ids in a text file instead, one a line in the rows' "
     "order\n"
     "  --names PATTERN        file names in a folder, %d, %012d or %s for the id (%d.npy)\n"
-    "  --layout L             order of the axes: nhwc, nchw, ncellsc, nccells (nhwc); a .npy file\n"
-    "                         leaves out N. ragged: the cells of all images in one axis\n"
+    "  --layout L             order of the axes: nhwc, nchw, ncellsc, nccells (nhwc); a file for\n"
+    "                         one image leaves out N, and its cells may be fewer than others' in\n"
+    "                         ncellsc and nccells. ragged: the cells of all images in one axis\n"
+    "  --shape S              the files of the folder hold raw numbers of this shape, as 36x2048; "
+    "*\n"
+    "                         for an axis that the file's length tells\n"
+    "  --raw-dtype T          of these numbers: f32, f16 or bf16, little-endian (f32)\n"
     "  --ranges-dataset N     where each image's cells of a ragged array begin and end "
     "(pos_boxes)\n"
     "  --boxes-dataset N      x1, y1, x2, y2 of each cell, axes as the features' (none)\n"
@@ -122,14 +131,38 @@ static hp_status_t set_grid(arguments_t *a, const char *text, hp_error_t *err) {
     return HP_OK;
 }
 
-static hp_status_t set_dtype(arguments_t *a, const char *text, hp_error_t *err) {
+/* "36x2048", "*x2048": at most one axis is open. */
+static hp_status_t set_shape(arguments_t *a, const char *text, hp_error_t *err) {
+    const char *at = text;
+    int open = 0, dims = 0;
+    bool good = true;
+    while (good && dims < 3) {
+        char *end = NULL;
+        unsigned long long size = *at == '*' ? 0 : strtoull(at, &end, 10);
+        good = *at == '*' || (isdigit((unsigned char)*at) && size > 0 && size <= 1 << 24);
+        open += *at == '*';
+        a->features.raw_size[dims++] = size;
+        at = *at == '*' ? at + 1 : end;
+        if (!good || *at != 'x') break;
+        at++;
+    }
+    if (!good || *at != '\0' || dims < 2 || open > 1)
+        return hp_fail(err, HP_INPUT,
+                       "--shape %s: two or three numbers are allowed, as in 36x2048, one of them *",
+                       text);
+    a->features.raw_dims = dims;
+    return HP_OK;
+}
+
+static hp_status_t parse_dtype(const char *option, const char *text, hp_dtype_t *dtype_p,
+                               hp_error_t *err) {
     static const hp_dtype_t allowed[] = {HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16};
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(hp_dtype_name(allowed[i]), text) == 0) {
-            a->import.dtype = allowed[i];
+            *dtype_p = allowed[i];
             return HP_OK;
         }
-    return hp_fail(err, HP_INPUT, "--dtype %s: allowed are f16, f32, bf16", text);
+    return hp_fail(err, HP_INPUT, "%s %s: allowed are f16, f32, bf16", option, text);
 }
 
 static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *err) {
@@ -177,6 +210,8 @@ enum {
     GRID,
     DTYPE,
     ENCODING,
+    SHAPE,
+    RAW_DTYPE,
     MISSING,
     PICTURES,
     PICTURE_NAMES
@@ -246,7 +281,11 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
     case GRID:
         return set_grid(a, value, err);
     case DTYPE:
-        return set_dtype(a, value, err);
+        return parse_dtype("--dtype", value, &a->import.dtype, err);
+    case SHAPE:
+        return set_shape(a, value, err);
+    case RAW_DTYPE:
+        return parse_dtype("--raw-dtype", value, &a->features.raw_dtype, err);
     case ENCODING:
         return set_encoding(a, value, err);
     case MISSING:
@@ -310,6 +349,8 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"layout", 1, NULL, LAYOUT},
                                           {"grid", 1, NULL, GRID},
                                           {"dtype", 1, NULL, DTYPE},
+                                          {"shape", 1, NULL, SHAPE},
+                                          {"raw-dtype", 1, NULL, RAW_DTYPE},
                                           {"encoding", 1, NULL, ENCODING},
                                           {"missing-images", 1, NULL, MISSING},
                                           {"pictures", 1, NULL, PICTURES},
@@ -339,7 +380,8 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
     static const wk_features_options_t features = {.dataset = "features",
                                                    .ids_dataset = "ids",
                                                    .ranges_dataset = "pos_boxes",
-                                                   .pattern = "%d.npy"};
+                                                   .pattern = "%d.npy",
+                                                   .raw_dtype = HP_DTYPE_F32};
     cli_import_line_t line;
     cli_import_line_begin(&line);
     arguments_t a = {.features = features};

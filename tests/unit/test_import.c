@@ -400,7 +400,7 @@ static void test_bad_hdf5(void **state) {
     options = options_of(in_folder("absent.h5"), WK_LAYOUT_NHWC);
     refuse_features(&options, "No such file");
     options = options_of(write_text("text.h5", "hello", 5), WK_LAYOUT_NHWC);
-    refuse_features(&options, "cannot be opened as HDF5");
+    refuse_features(&options, "text.h5 is no HDF5, safetensors or TSV file");
     struct stat st; /* truncated at any length */
     assert_int_equal(stat(path, &st), 0);
     options = options_of(path, WK_LAYOUT_NHWC);
@@ -423,7 +423,7 @@ static void test_bad_npy(void **state) {
         write_text(name, data, bytes);
     }
     write_text("bad/10.npy", data, bytes - 1);
-    refuse_features(&options, "10.npy is truncated");
+    refuse_features(&options, "10.npy: truncated: 167 bytes of numbers");
     write_text("bad/10.npy", data, 60);
     refuse_features(&options, "10.npy: truncated within the .npy header");
     write_text("bad/10.npy", "PK", 2);

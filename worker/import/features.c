@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "worker/import/features_source.h"
+#include "worker/import/pattern.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -67,6 +68,92 @@ hp_status_t wk_features_add_name(wk_features_t *f, const char *id, const char *w
     return HP_OK;
 }
 
+hp_status_t wk_features_add_row_ids(wk_features_t *f, hp_error_t *err) {
+    char text[32];
+    for (uint64_t i = 0; i < f->shape.images; i++) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)i);
+        HP_TRY(wk_features_add_name(f, text, "rows", err));
+    }
+    return HP_OK;
+}
+
+hp_status_t wk_features_add_file_ids(wk_features_t *f, hp_error_t *err) {
+    const char *path = f->options.ids_file;
+    char line[512], id[512];
+    wk_pattern_t pattern;
+    HP_TRY(wk_pattern_parse(f->options.pattern, &pattern, err));
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return hp_fail_errno(err, HP_INPUT, "%s", path);
+    hp_status_t status = HP_OK;
+    while (status == HP_OK && fgets(line, sizeof line, file) != NULL) {
+        size_t n = strcspn(line, "\r\n");
+        if (line[n] == '\0' && n + 1 == sizeof line)
+            status =
+                hp_fail(err, HP_INPUT, "%s, line %u: too long for an id", path, f->names.count + 1);
+        line[n] = '\0';
+        const char *name = wk_pattern_match(&pattern, line, id, sizeof id) ? id : line;
+        if (status == HP_OK) status = wk_features_add_name(f, name, path, err);
+    }
+    fclose(file);
+    if (status == HP_OK && f->names.count != f->shape.images)
+        status = hp_fail(err, HP_INPUT, "%s has %u ids for %llu images", path, f->names.count,
+                         (unsigned long long)f->shape.images);
+    return status;
+}
+
+hp_status_t wk_features_check_ranges(wk_features_t *f, const long long *range, uint64_t images,
+                                     uint64_t total, hp_error_t *err) {
+    f->shape.ragged = true;
+    f->shape.images = images;
+    for (uint64_t i = 0; i < images; i++) {
+        long long first = range[2 * i], end = range[2 * i + 1];
+        if (first < 0 || end <= first || (uint64_t)end > total ||
+            (end - first) > (1 << 28) / f->shape.channels)
+            return hp_fail(err, HP_INPUT,
+                           "%s: '%s', row %llu: cells %lld to %lld of %llu: a range that is empty, "
+                           "too large or outside",
+                           f->options.path, f->options.ranges_dataset, (unsigned long long)i, first,
+                           end, (unsigned long long)total);
+        if (end - first > f->shape.cells) f->shape.cells = (int)(end - first);
+    }
+    return HP_OK;
+}
+
+hp_status_t wk_features_check_boxes(wk_features_t *f, int dims, const uint64_t *size,
+                                    const uint64_t *box_size, int *columns_p, hp_error_t *err) {
+    int columns = f->options.layout == WK_LAYOUT_NCS ? 1 : dims - 1;
+    bool same =
+        f->options.layout >= WK_LAYOUT_NSC && box_size[columns] >= 4 && box_size[columns] < 1000;
+    for (int i = 0; i < dims; i++) same = same && (i == columns || box_size[i] == size[i]);
+    if (!same)
+        return hp_fail(err, HP_INPUT,
+                       "%s: dataset '%s' has no box for each cell: axes as those of '%s' are "
+                       "expected, with 4 columns or more for the channels",
+                       f->options.path, f->options.boxes_dataset, f->options.dataset);
+    *columns_p = (int)box_size[columns];
+    f->shape.boxes = true;
+    return HP_OK;
+}
+
+void wk_features_take_boxes(wk_features_t *f, const float *box, int columns) {
+    bool columns_first = f->options.layout == WK_LAYOUT_NCS;
+    for (int i = 0; i < f->cells; i++)
+        for (int k = 0; k < 4; k++)
+            f->boxes[4 * i + k] = box[columns_first ? k * f->shape.cells + i : i * columns + k];
+}
+
+static hp_status_t open_source(wk_features_t *f, bool folder, hp_error_t *err) {
+    const char *path = f->options.path;
+    if (f->options.raw_dims > 0 && !folder)
+        return hp_fail(err, HP_INPUT, "%s: a shape is for a folder with a raw file for each image",
+                       path);
+    if (folder) return wk_features_open_folder(f, err);
+    if (wk_features_is_hdf5(path)) return wk_features_open_hdf5(f, err);
+    if (wk_features_is_safetensors(path)) return wk_features_open_safetensors(f, err);
+    if (wk_features_is_tsv(path)) return wk_features_open_tsv(f, err);
+    return hp_fail(err, HP_INPUT, "%s is no HDF5, safetensors or TSV file with features", path);
+}
+
 hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t **features_p,
                              hp_error_t *err) {
     struct stat st;
@@ -75,10 +162,7 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
     HP_TRY(hp_allocate(&p, 1, sizeof(wk_features_t), "features", err));
     wk_features_t *f = p;
     f->options = *options;
-    hp_status_t status = S_ISDIR(st.st_mode) ? wk_features_open_npy(f, err)
-                         : !wk_features_is_hdf5(options->path) && wk_features_is_tsv(options->path)
-                             ? wk_features_open_tsv(f, err)
-                             : wk_features_open_hdf5(f, err);
+    hp_status_t status = open_source(f, S_ISDIR(st.st_mode), err);
     if (status == HP_OK && f->names.count != f->shape.images)
         status = hp_fail(err, HP_INTERNAL, "%s: %u ids", options->path, f->names.count);
     p = NULL;
@@ -129,7 +213,7 @@ static void transpose(const float *in, size_t rows, size_t columns, float *out) 
 
 /* Stored in reverse: (C, W, H) of hwc, (W, H, C) of chw. */
 static void from_fortran(const wk_features_t *f, bool channels_first, float *out) {
-    size_t cells = (size_t)f->shape.cells, channels = (size_t)f->shape.channels;
+    size_t cells = (size_t)f->cells, channels = (size_t)f->shape.channels;
     size_t height = layout_table[f->options.layout].cells < 0 ? (size_t)f->shape.grid_height : 1;
     size_t width = cells / height;
     for (size_t y = 0; y < height; y++)

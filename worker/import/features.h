@@ -1,6 +1,7 @@
-/* Where features come from: an HDF5 file, a TSV file of bottom-up-attention, or a folder with a
- * .npy file for each image. A source is read image by image, in its own order, in constant memory;
- * whatever the file's layout and number type, out come fp32 [cells][channels]. */
+/* Where features come from: an HDF5 or safetensors file, a TSV file of bottom-up-attention, or a
+ * folder with a .npy, .npz or raw file for each image. A source is read image by image, in its own
+ * order, in constant memory; whatever the file's layout and number type, out come fp32
+ * [cells][channels]. */
 #ifndef WK_FEATURES_H
 #define WK_FEATURES_H
 
@@ -25,10 +26,10 @@ const char *wk_layout_name(wk_layout_t layout);
 hp_status_t wk_layout_parse(const char *name, wk_layout_t *layout_p, hp_error_t *err) HP_MUST_CHECK;
 
 typedef struct {
-    const char *path;        /* an HDF5 file or a folder */
-    const char *dataset;     /* of the features, in HDF5 */
-    const char *ids_dataset; /* of the images' ids, in HDF5; "": an image's id is its row */
-    const char *ids_file;    /* text, an id a line, for the rows of the HDF5 file; NULL: none */
+    const char *path;        /* a file or a folder */
+    const char *dataset;     /* of the features: in HDF5, a tensor's or an array's name in .npz */
+    const char *ids_dataset; /* of the images' ids, in one file; "": an image's id is its row */
+    const char *ids_file;    /* text, an id a line, for the rows of one file; NULL: none */
     /* Of a ragged array: [images][2], the first cell and the one after the last. */
     const char *ranges_dataset;
     /* x1, y1, x2, y2 and perhaps more, axes as the features'; NULL: none. */
@@ -36,6 +37,11 @@ typedef struct {
     const char *pattern; /* names in a folder: %d, %012d or %s stands for the id */
     wk_layout_t layout;
     int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */
+    /* Files of raw numbers, little-endian: the axes of one image; 0 for one that the file's length
+     * tells. */
+    int raw_dims; /* 0: the files are .npy or .npz */
+    uint64_t raw_size[3];
+    hp_dtype_t raw_dtype;
 } wk_features_options_t;
 
 typedef struct {

@@ -3,7 +3,6 @@
 #include "common/memory.h"
 #include "common/store_convert.h"
 #include "worker/import/features_source.h"
-#include "worker/import/pattern.h"
 
 #include <hdf5.h>
 
@@ -153,21 +152,8 @@ static hp_status_t open_ranges(wk_features_t *f, hdf5_t *h, const char *what, hp
         H5Dread(array, H5T_NATIVE_LLONG, H5S_ALL, H5S_ALL, H5P_DEFAULT, h->range) < 0)
         status = hdf5_fail(f, name, err);
     if (array >= 0) H5Dclose(array);
-    f->shape.ragged = true;
     f->shape.channels = (int)h->size[1];
-    f->shape.images = size[0];
-    for (hsize_t i = 0; status == HP_OK && i < size[0]; i++) {
-        long long first = h->range[2 * i], end = h->range[2 * i + 1];
-        if (first < 0 || end <= first || (hsize_t)end > h->size[0] ||
-            (end - first) * f->shape.channels > 1 << 28)
-            status = hp_fail(err, HP_INPUT,
-                             "%s: '%s', row %llu: cells %lld to %lld of %llu: a range that is "
-                             "empty, too large or outside",
-                             f->options.path, name, (unsigned long long)i, first, end,
-                             (unsigned long long)h->size[0]);
-        else if (end - first > f->shape.cells)
-            f->shape.cells = (int)(end - first);
-    }
+    if (status == HP_OK) status = wk_features_check_ranges(f, h->range, size[0], h->size[0], err);
     return status;
 }
 
@@ -204,16 +190,9 @@ static hp_status_t open_boxes(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     void *p = NULL;
     if (name == NULL || name[0] == '\0') return HP_OK;
     HP_TRY(open_array(f, h->file, name, &h->boxes, size, h->dims, err));
-    int columns = f->options.layout == WK_LAYOUT_NCS ? 1 : h->dims - 1;
-    bool same = f->options.layout >= WK_LAYOUT_NSC && size[columns] >= 4 && size[columns] < 1000;
-    for (int i = 0; i < h->dims; i++) same = same && (i == columns || size[i] == h->size[i]);
-    if (!same)
-        return hp_fail(err, HP_INPUT,
-                       "%s: dataset '%s' has no box for each cell: axes as those of '%s' are "
-                       "expected, with 4 columns or more for the channels",
-                       f->options.path, name, f->options.dataset);
-    h->box_columns = (int)size[columns];
-    f->shape.boxes = true;
+    uint64_t features_size[8], box_size[8];
+    for (int i = 0; i < h->dims; i++) features_size[i] = h->size[i], box_size[i] = size[i];
+    HP_TRY(wk_features_check_boxes(f, h->dims, features_size, box_size, &h->box_columns, err));
     HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * (size_t)h->box_columns, sizeof(float), "boxes",
                        err));
     h->box = p;
@@ -272,44 +251,10 @@ static hp_status_t add_text_ids(wk_features_t *f, hid_t dataset, hid_t type, hp_
     return status;
 }
 
-static hp_status_t add_row_ids(wk_features_t *f, hp_error_t *err) {
-    char text[32];
-    for (uint64_t i = 0; i < f->shape.images; i++) {
-        snprintf(text, sizeof text, "%llu", (unsigned long long)i);
-        HP_TRY(wk_features_add_name(f, text, "rows", err));
-    }
-    return HP_OK;
-}
-
-/* A line is an id, or a file name that fits the pattern. */
-static hp_status_t add_file_ids(wk_features_t *f, hp_error_t *err) {
-    const char *path = f->options.ids_file;
-    char line[512], id[512];
-    wk_pattern_t pattern;
-    HP_TRY(wk_pattern_parse(f->options.pattern, &pattern, err));
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return hp_fail_errno(err, HP_INPUT, "%s", path);
-    hp_status_t status = HP_OK;
-    while (status == HP_OK && fgets(line, sizeof line, file) != NULL) {
-        size_t n = strcspn(line, "\r\n");
-        if (line[n] == '\0' && n + 1 == sizeof line)
-            status =
-                hp_fail(err, HP_INPUT, "%s, line %u: too long for an id", path, f->names.count + 1);
-        line[n] = '\0';
-        const char *name = wk_pattern_match(&pattern, line, id, sizeof id) ? id : line;
-        if (status == HP_OK) status = wk_features_add_name(f, name, path, err);
-    }
-    fclose(file);
-    if (status == HP_OK && f->names.count != f->shape.images)
-        status = hp_fail(err, HP_INPUT, "%s has %u ids for %llu images", path, f->names.count,
-                         (unsigned long long)f->shape.images);
-    return status;
-}
-
 static hp_status_t open_ids(wk_features_t *f, const hdf5_t *h, hp_error_t *err) {
     const char *name = f->options.ids_dataset;
-    if (f->options.ids_file != NULL) return add_file_ids(f, err);
-    if (name == NULL || name[0] == '\0') return add_row_ids(f, err);
+    if (f->options.ids_file != NULL) return wk_features_add_file_ids(f, err);
+    if (name == NULL || name[0] == '\0') return wk_features_add_row_ids(f, err);
     if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
         return hp_fail(err, HP_INPUT,
                        "%s: no dataset '%s' of image ids; name it with --ids-dataset, or give "
@@ -353,14 +298,6 @@ static bool read_rows(hid_t array, hid_t type, hsize_t first, hsize_t count, voi
     return good;
 }
 
-static void take_boxes(wk_features_t *f, const hdf5_t *h) {
-    bool columns_first = f->options.layout == WK_LAYOUT_NCS;
-    for (int i = 0; i < f->cells; i++)
-        for (int k = 0; k < 4; k++)
-            f->boxes[4 * i + k] =
-                h->box[columns_first ? k * f->shape.cells + i : i * h->box_columns + k];
-}
-
 static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
     hdf5_t *h = f->source;
     hsize_t first = image, count = 1;
@@ -388,7 +325,7 @@ static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err)
     if (h->raw != NULL)
         hp_convert_to_f32(h->level, HP_DTYPE_F16, h->raw,
                           (size_t)f->cells * (size_t)f->shape.channels, f->values);
-    if (h->boxes >= 0) take_boxes(f, h);
+    if (h->boxes >= 0) wk_features_take_boxes(f, h->box, h->box_columns);
     return HP_OK;
 }
 

@@ -23,10 +23,13 @@ struct wk_features {
 
 hp_status_t wk_features_open_hdf5(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_tsv(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
-hp_status_t wk_features_open_npy(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_safetensors(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_folder(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 
 /* True where the file is HDF5, whatever else is wrong with it. */
 bool wk_features_is_hdf5(const char *path);
+/* True where a length and a JSON object begin it, or its name ends in .safetensors. */
+bool wk_features_is_safetensors(const char *path);
 /* True where the first bytes are four fields and tabs. */
 bool wk_features_is_tsv(const char *path);
 
@@ -36,5 +39,22 @@ hp_status_t wk_features_axes(wk_features_t *features, int dims, const uint64_t *
 /* The next image's id; `what` names the place in the error. */
 hp_status_t wk_features_add_name(wk_features_t *features, const char *id, const char *what,
                                  hp_error_t *err) HP_MUST_CHECK;
+/* All ids: rows, from 0; or lines of options.ids_file, each an id, or a file name that fits the
+ * pattern. */
+hp_status_t wk_features_add_row_ids(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_add_file_ids(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+
+/* Of a ragged array of `total` cells: range[images][2]. Fills the shape but for channels, which is
+ * there. */
+hp_status_t wk_features_check_ranges(wk_features_t *features, const long long *range,
+                                     uint64_t images, uint64_t total,
+                                     hp_error_t *err) HP_MUST_CHECK;
+/* Boxes lie as the features do, with four columns or more for the channels; both have `dims` axes,
+ * images (or cells) among them. */
+hp_status_t wk_features_check_boxes(wk_features_t *features, int dims, const uint64_t *size,
+                                    const uint64_t *box_size, int *columns_p,
+                                    hp_error_t *err) HP_MUST_CHECK;
+/* An image's boxes as the file has them, to features->boxes. */
+void wk_features_take_boxes(wk_features_t *features, const float *box, int columns);
 
 #endif

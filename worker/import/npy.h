@@ -14,6 +14,7 @@ typedef struct {
     char type; /* 'f', 'i', 'u', 'b' */
     int bytes; /* of a number */
     bool big_endian, fortran;
+    bool bf16; /* of two bytes; no .npy file has them */
     int dims;
     uint64_t size[WK_NPY_DIMS];
     uint64_t count; /* of numbers */

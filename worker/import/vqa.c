@@ -96,6 +96,12 @@ static hp_status_t collect_sources(job_t *job, hp_error_t *err) {
         identify(job, text);
         HP_TRY(add_source(job, f->path, err));
         if (f->ids_file != NULL) HP_TRY(add_source(job, f->ids_file, err));
+        if (f->raw_dims > 0) {
+            snprintf(text, sizeof text, "raw %s %llu %llu %llu", hp_dtype_name(f->raw_dtype),
+                     (unsigned long long)f->raw_size[0], (unsigned long long)f->raw_size[1],
+                     (unsigned long long)f->raw_size[2]);
+            identify(job, text);
+        }
     }
     if (i->pictures != NULL) {
         identify(job, i->picture_pattern);
