@@ -14,6 +14,7 @@
 #define HP_CONFIG_STRING 512
 #define HP_CONFIG_LAYERS 8
 
+typedef enum { HP_PIXELS_NONE, HP_PIXELS_INVERTED, HP_PIXELS_MEDIAN } hp_pixel_norm_t;
 typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
 typedef enum { HP_COORDS_NONE, HP_COORDS_XY } hp_coords_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
@@ -65,6 +66,7 @@ typedef struct {
         int max_questions_per_image; /* in one group; 0: no cap */
         bool shuffle;
         hp_feature_norm_t feature_norm;
+        hp_pixel_norm_t pixel_norm;
         hp_coords_t coords;
         bool blank_images; /* control: every feature is zero */
         int prefetch;      /* batches read ahead */

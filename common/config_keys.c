@@ -52,6 +52,10 @@ const hp_key_t hp_keys[] = {
     {KEY(data.feature_norm), .initial = "image_rms", .choices = "image_rms|image|cell|none",
      .doc = "How features are divided: image_rms by the image's norm, times the root of its number "
             "of cells; image by the image's norm (the paper's words); cell by each cell's norm."},
+    {KEY(data.pixel_norm), .initial = "none", .choices = "none|inverted|median",
+     .doc = "Pixels for the cnn: none, from 0 to 1; inverted, from 1 to 0; median, less the median "
+            "of their channel in the image, so that the background is zero: hard attention selects "
+            "by norm."},
     {KEY(data.coords), .initial = "none", .choices = "none|xy",
      .doc = "xy appends the cell's coordinates, -1 to 1. Without them sum pooling is blind to "
             "position."},

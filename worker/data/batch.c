@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "common/random.h"
+#include "worker/data/pixel_norm.h"
 
 #include <limits.h>
 #include <math.h>
@@ -84,7 +85,8 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
                          .norm = config->data.feature_norm,
                          .coords = config->data.coords,
                          .blank = config->data.blank_images,
-                         .pixels = from_pixels(config)};
+                         .pixels = from_pixels(config),
+                         .pixel_norm = config->data.pixel_norm};
     HP_TRY(wk_batch_shape(config, info, &p.shape, err));
     int64_t tokens = (int64_t)questions * (info->max_tokens > 0 ? info->max_tokens : 1);
     int64_t cells = (int64_t)images * p.shape.max_cells;
@@ -215,7 +217,8 @@ static hp_status_t read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *r
         return hp_fail(err, HP_CORRUPT, "image %lu has %zu bytes of pixels, not %zu",
                        (unsigned long)image, bytes, n);
     const unsigned char *from = data;
-    for (size_t i = 0; i < n; i++) out[i] = (float)from[i] * (1.0f / 255);
+    const int channels = plan->shape.channels;
+    wk_pixel_norm(plan->pixel_norm, from, n / (size_t)channels, channels, out);
     return HP_OK;
 }
 

@@ -14,8 +14,8 @@
  * `blank_images` makes every channel zero, coordinates included: all cells are alike, so that
  * neither the image nor a choice among its cells can tell anything.
  *
- * For a trunk the batch holds pixels, 0 to 1, instead: there is nothing to normalise, and the trunk
- * appends the coordinates. Blank images are black. */
+ * For a trunk the batch holds pixels instead (pixel_norm.h), and the trunk appends the coordinates.
+ * Blank images are zero. */
 #ifndef WK_BATCH_H
 #define WK_BATCH_H
 
@@ -30,6 +30,7 @@ typedef struct {
     hp_coords_t coords;
     bool blank;
     bool pixels; /* for a trunk, instead of features */
+    hp_pixel_norm_t pixel_norm;
     wk_model_shape_t shape;
     wk_model_limits_t limits;
 } wk_batch_plan_t;
