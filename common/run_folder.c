@@ -36,7 +36,7 @@ static bool is_unused(const char *path) {
     if (dir == NULL) return false;
     bool unused = true;
     for (struct dirent *e; unused && (e = readdir(dir)) != NULL;) {
-        static const char *const begun[] = {".", "..", "lock", "config.yaml.part"};
+        static const char *const begun[] = {".", "..", "lock", "supervise", "config.yaml.part"};
         unused = false;
         for (size_t i = 0; i < sizeof begun / sizeof *begun; i++)
             unused = unused || strcmp(e->d_name, begun[i]) == 0;
