@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
+#include "cli/import_options.h"
 #include "worker/import/vqa.h"
 
 #include <ctype.h>
@@ -31,7 +32,7 @@ static const char usage[] =
     "                         bytes of the answer (1000)\n"
     "  --min-answer N         and those with N occurrences at least (1)\n"
     "  --min-word N           a word with fewer occurrences is unknown (1)\n"
-    "  --tokenizer NAME       words, ban, mcan or mcb (words)\n"
+    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, iep or punctuation (words)\n"
     "  --metric NAME          how answers are scored: vqa or exact (vqa)\n\n"
     "features:\n"
     "  --features PATH        an HDF5 or safetensors file, a TSV file of bottom-up-attention, or "
@@ -61,6 +62,10 @@ static const char usage[] =
     "auto:\n"
     "                         sparse, images that it would not make shorter raw (raw)\n"
     "  --missing-images skip  leave out questions whose image has no features (refuse)\n\n"
+    "pixels, for a model that begins with them (model.image.trunk: cnn):\n"
+    "  --pixels FOLDER        PNG or JPEG files\n"
+    "  --pixel-names P        their names, as --picture-names (%d.jpg)\n"
+    "  --size HxW             every one is resized to this (128x128)\n\n"
     "pictures, for people to look at:\n"
     "  --pictures FOLDER      PNG or JPEG files\n"
     "  --picture-names P      %d, %012d or %s for the id, * before it (%d.jpg)\n";
@@ -174,13 +179,6 @@ static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *er
     return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
 }
 
-static hp_status_t set_tokenizer(arguments_t *a, const char *text, hp_error_t *err) {
-    a->import.tokenizer = wk_tokenizer_find(text);
-    if (a->import.tokenizer == NULL)
-        return hp_fail(err, HP_INPUT, "--tokenizer %s: allowed are words, ban, mcan, mcb", text);
-    return HP_OK;
-}
-
 static hp_status_t set_metric(arguments_t *a, const char *text, hp_error_t *err) {
     if (strcmp(text, "vqa") != 0 && strcmp(text, "exact") != 0)
         return hp_fail(err, HP_INPUT, "--metric %s: allowed are vqa, exact", text);
@@ -213,6 +211,9 @@ enum {
     SHAPE,
     RAW_DTYPE,
     MISSING,
+    PIXELS,
+    PIXEL_NAMES,
+    SIZE,
     PICTURES,
     PICTURE_NAMES
 };
@@ -241,7 +242,7 @@ static hp_status_t set_question_option(arguments_t *a, int option, char *value, 
     case MIN_WORD:
         return whole("--min-word", value, 1, &import->least_word, err);
     case TOKENIZER:
-        return set_tokenizer(a, value, err);
+        return cli_parse_tokenizer(value, &a->import.tokenizer, err);
     default:
         return set_metric(a, value, err);
     }
@@ -292,6 +293,14 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
         a->import.skip_missing = strcmp(value, "skip") == 0;
         if (a->import.skip_missing || strcmp(value, "refuse") == 0) return HP_OK;
         return hp_fail(err, HP_INPUT, "--missing-images %s: allowed are refuse, skip", value);
+    case PIXELS:
+        a->import.pixels = value;
+        return HP_OK;
+    case PIXEL_NAMES:
+        a->import.pixel_pattern = value;
+        return HP_OK;
+    case SIZE:
+        return cli_parse_size(value, &a->import.pixel_height, &a->import.pixel_width, err);
     case PICTURES:
         a->import.pictures = value;
         return HP_OK;
@@ -353,6 +362,9 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"raw-dtype", 1, NULL, RAW_DTYPE},
                                           {"encoding", 1, NULL, ENCODING},
                                           {"missing-images", 1, NULL, MISSING},
+                                          {"pixels", 1, NULL, PIXELS},
+                                          {"pixel-names", 1, NULL, PIXEL_NAMES},
+                                          {"size", 1, NULL, SIZE},
                                           {"pictures", 1, NULL, PICTURES},
                                           {"picture-names", 1, NULL, PICTURE_NAMES},
                                           {"help", 0, NULL, 'h'},
@@ -387,6 +399,9 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
     arguments_t a = {.features = features};
     a.import = (wk_vqa_import_t){.dtype = HP_DTYPE_F16,
                                  .picture_pattern = "%d.jpg",
+                                 .pixel_pattern = "%d.jpg",
+                                 .pixel_height = 128,
+                                 .pixel_width = 128,
                                  .answers = 1000,
                                  .least_answer = 1,
                                  .least_word = 1,

@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
+#include "cli/import_options.h"
 #include "worker/import/clevr.h"
 #include "worker/import/nlvr.h"
 
@@ -22,7 +23,7 @@ static const char usage[] =
     "  --out STORE            where the store is written; must not exist\n"
     "  --size HxW             every image is resized to this (nlvr 100x400, as published; clevr\n"
     "                         128x128, as for Relation Networks)\n"
-    "  --tokenizer NAME       words, ban, mcan or mcb (words)\n"
+    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, iep or punctuation (words)\n"
     "  --permutations N       nlvr: the first N of the six orders of an example's boxes (1)\n"
     "  --valid-directories N  nlvr: the last N of train's image directories become the split "
     "`valid`\n"
@@ -46,23 +47,6 @@ static hp_status_t parse_number(const char *option, const char *text, int min, i
     return HP_OK;
 }
 
-static hp_status_t parse_size(const char *text, wk_pixel_options_t *options, hp_error_t *err) {
-    char after;
-    int height, width;
-    if (sscanf(text, "%5dx%5d%c", &height, &width, &after) != 2 || height < 1 || width < 1 ||
-        height > 4096 || width > 4096)
-        return hp_fail(err, HP_INPUT, "--size %s: HEIGHTxWIDTH is allowed, each 1 to 4096", text);
-    options->height = height;
-    options->width = width;
-    return HP_OK;
-}
-
-static hp_status_t parse_tokenizer(const char *text, wk_pixel_options_t *options, hp_error_t *err) {
-    options->tokenizer = wk_tokenizer_find(text);
-    if (options->tokenizer != NULL) return HP_OK;
-    return hp_fail(err, HP_INPUT, "--tokenizer %s: allowed are words, ban, mcan, mcb", text);
-}
-
 static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_error_t *err) {
     enum { OUT = 1, SIZE, TOKENIZER, PERMUTATIONS, VALID };
     static const struct option table[] = {{"out", required_argument, NULL, OUT},
@@ -83,10 +67,10 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             a->options.out = optarg;
             break;
         case SIZE:
-            HP_TRY(parse_size(optarg, &a->options, err));
+            HP_TRY(cli_parse_size(optarg, &a->options.height, &a->options.width, err));
             break;
         case TOKENIZER:
-            HP_TRY(parse_tokenizer(optarg, &a->options, err));
+            HP_TRY(cli_parse_tokenizer(optarg, &a->options.tokenizer, err));
             break;
         case PERMUTATIONS:
             HP_TRY(

@@ -17,6 +17,11 @@ static void put_whole(yajl_gen gen, const char *key, long long value) {
     yajl_gen_integer(gen, value);
 }
 
+static void put_bool(yajl_gen gen, const char *key, bool value) {
+    cli_put_key(gen, key);
+    yajl_gen_bool(gen, value);
+}
+
 static void put_list(yajl_gen gen, const char *key, int count, const char *const *text) {
     cli_put_key(gen, key);
     yajl_gen_array_open(gen);
@@ -32,8 +37,10 @@ static void put_tokenizer(yajl_gen gen, const char *name) {
     if (t != NULL) { /* else the store was made by somebody else's rule */
         put_text(gen, "deleted", t->deleted);
         put_text(gen, "spaced", t->spaced);
-        cli_put_key(gen, "possessive");
-        yajl_gen_bool(gen, t->possessive);
+        put_text(gen, "separate", t->separate);
+        put_bool(gen, "possessive", t->possessive);
+        put_bool(gen, "keep_case", t->keep_case);
+        put_bool(gen, "drop_last", t->drop_last);
     }
     yajl_gen_map_close(gen);
 }

@@ -89,11 +89,14 @@ void wk_strings_release(wk_strings_t *set) {
 
 const wk_tokenizer_t *wk_tokenizers(void) {
     static const wk_tokenizer_t table[] = {
-        {"words", ".,!?\"()*#:;$@`", "-/", true, "the default"},
-        {"ban", ",?", "", true, "bottom-up-attention-vqa, BAN"},
-        {"mcan", ".,'!?\"()*#:;", "-/", false, "MCAN, openvqa"},
-        {"mcb", "?!'\"$:@(),.;", "-/", false, "MCB, MUTAN"},
-        {NULL, NULL, NULL, false, NULL},
+        {"words", ".,!?\"()*#:;$@`", "-/", "", true, false, false, "the default"},
+        {"ban", ",?", "", "", true, false, false, "bottom-up-attention-vqa, BAN"},
+        {"mcan", ".,'!?\"()*#:;", "-/", "", false, false, false, "MCAN, openvqa"},
+        {"mcb", "?!'\"$:@(),.;", "-/", "", false, false, false, "MCB, MUTAN"},
+        {"kazemi", "", "", "", false, false, true, "pytorch-vqa (show, ask, attend, answer)"},
+        {"iep", "?.", "", ";,", false, true, false, "clevr-iep"},
+        {"punctuation", "", "", ".,;:!?\"()", false, false, false, "every mark is a word"},
+        {NULL, NULL, NULL, NULL, false, false, false, NULL},
     };
     return table;
 }
@@ -106,21 +109,24 @@ const wk_tokenizer_t *wk_tokenizer_find(const char *name) {
 
 size_t wk_tokens_room(const char *text) { return 2 * strlen(text) + 2; }
 
-int wk_tokenize(const wk_tokenizer_t *tokenizer, const char *text, char *out) {
+int wk_tokenize(const wk_tokenizer_t *t, const char *text, char *out) {
     int words = 0;
     bool inside = false;
-    for (const char *p = text; *p != '\0'; p++) {
+    for (const char *p = text; *p != '\0' && !(t->drop_last && p[1] == '\0'); p++) {
         unsigned char c = (unsigned char)*p;
-        bool possessive = tokenizer->possessive && c == '\'' && (p[1] == 's' || p[1] == 'S');
-        bool space = c < 128 && (isspace(c) || strchr(tokenizer->spaced, c) != NULL);
-        if (inside && (space || possessive)) {
+        bool ascii = c < 128;
+        bool possessive = t->possessive && c == '\'' && (p[1] == 's' || p[1] == 'S');
+        bool space = ascii && (isspace(c) || strchr(t->spaced, c) != NULL);
+        bool alone = ascii && strchr(t->separate, c) != NULL;
+        if (inside && (space || possessive || alone)) {
             *out++ = '\0';
             inside = false;
         }
-        if (space || (c < 128 && strchr(tokenizer->deleted, c) != NULL)) continue;
+        if (space || (ascii && strchr(t->deleted, c) != NULL)) continue;
         words += !inside;
-        inside = true;
-        *out++ = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+        inside = !alone;
+        *out++ = (char)(c >= 'A' && c <= 'Z' && !t->keep_case ? c + 32 : c);
+        if (alone) *out++ = '\0';
     }
     *out = '\0';
     return words;

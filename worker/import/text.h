@@ -26,11 +26,12 @@ int64_t wk_strings_find(const wk_strings_t *set, const char *text,
 const char *wk_strings_get(const wk_strings_t *set, uint32_t number); /* until the next add */
 void wk_strings_release(wk_strings_t *set);
 
-/* A tokeniser is data: lower-case ASCII letters, put a space before every 's, delete some
- * characters, turn others into spaces, split at white space. Bytes above 127 stay. */
+/* A tokeniser is data: take away the last character, lower-case ASCII letters, put a space before
+ * every 's, delete some characters, turn others into spaces or into words of their own, split at
+ * white space. Bytes above 127 stay. */
 typedef struct {
-    const char *name, *deleted, *spaced;
-    bool possessive;
+    const char *name, *deleted, *spaced, *separate;
+    bool possessive, keep_case, drop_last;
     const char *source; /* where the rule comes from */
 } wk_tokenizer_t;
 

@@ -28,6 +28,8 @@ typedef struct {
     hp_dtype_t dtype;
     hp_encoding_t encoding;                 /* of the features */
     const char *pictures, *picture_pattern; /* a folder; NULL: none */
+    const char *pixels, *pixel_pattern;     /* a folder of PNG or JPEG files; NULL: none */
+    int pixel_height, pixel_width;          /* each of them is resized to this */
     uint64_t answers;                       /* at most this many, the most frequent */
     uint64_t least_answer, least_word;      /* occurrences below which one is left out */
     const wk_tokenizer_t *tokenizer;
