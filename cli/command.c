@@ -12,6 +12,8 @@ const cli_command_t *cli_commands(void) {
         {"eval", "score a trained model on a split", cli_eval},
         {"export", "write the weights as npz or safetensors", cli_export},
         {"import-weights", "begin a run with weights from a file", cli_import_weights},
+        {"extract", "write what a trained trunk makes of pixels as a store of features",
+         cli_extract},
         {"masks", "show what a trained model looked at", cli_masks},
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
         {"report", "curves of one run or several, as a page", cli_report},

@@ -29,6 +29,7 @@ hp_status_t cli_report(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_checkpoint(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_score(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_import_weights(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_extract(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_export(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_selection(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_table(int argc, char **argv, hp_error_t *err);

@@ -85,6 +85,14 @@ void wk_model_destroy(wk_model_t *model);
 const hp_params_t *wk_model_params(const wk_model_t *model);
 size_t wk_model_workspace_bytes(const wk_model_t *model);
 
+/* The trunk alone, as it is used in evaluation: pixels [images][height][width][3], as a batch has
+ * them, to cells [images * cells of one][*width_p]; coordinates, where the configuration has them,
+ * are the last two of a cell. `images` is within the limits; the result is the model's until its
+ * next pass. HP_INTERNAL: no trunk. */
+hp_status_t wk_model_trunk(wk_model_t *model, const nn_real *weights, int images,
+                           const nn_real *pixels, const nn_real **cells_p, int *width_p,
+                           hp_error_t *err) HP_MUST_CHECK;
+
 /* weights: the flat block [params->total]. The batch must stay as it is until backward is done.
  * HP_INTERNAL, before anything is written, where the batch is beyond the limits or not well formed:
  * a word, an answer or an image that is not there, a question without words. */

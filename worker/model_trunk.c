@@ -150,6 +150,26 @@ hp_status_t wk_trunk_forward(wk_run_t *run, const nn_real **cells_p) {
     return HP_OK;
 }
 
+hp_status_t wk_model_trunk(wk_model_t *model, const nn_real *weights, int images,
+                           const nn_real *pixels, const nn_real **cells_p, int *width_p,
+                           hp_error_t *err) {
+    const wk_network_t *net = &model->network;
+    if (net->trunk.layers == 0 || images < 0 || images > model->limits.images)
+        return hp_fail(err, HP_INTERNAL, "%d images for a trunk of %d layers", images,
+                       net->trunk.layers);
+    model->ready = false;
+    const nn_batch_t batch = {.images = images, .pixels = pixels};
+    const wk_pass_t pass = {.train = false};
+    wk_run_t run = {.model = model,
+                    .network = net,
+                    .weights = weights,
+                    .batch = &batch,
+                    .pass = &pass,
+                    .err = err};
+    *width_p = net->trunk.channels;
+    return wk_trunk_forward(&run, cells_p);
+}
+
 /* The running averages travel as the servers' buffers do: their new values, in the gradient's
  * place. */
 static void move_average(const wk_run_t *run, int param, int n, const nn_real *seen) {

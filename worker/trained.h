@@ -20,11 +20,18 @@ typedef struct {
 } wk_trained_t;
 
 /* `checkpoint` as hp_checkpoint_open takes it. `set`: assignments over the run's configuration
- * (data.store=..., say). HP_INPUT where the checkpoint's parameters are not those of configuration
- * and store. Release with wk_trained_close, which is fine on a zeroed struct. */
+ * (data.store=..., say). Without a trunk, by an assignment, of a run that has one, the trunk's
+ * weights are left out: its features come from the store. HP_INPUT where the checkpoint's
+ * parameters are not those of configuration and store. Release with wk_trained_close, which is fine
+ * on a zeroed struct. */
 hp_status_t wk_trained_open(const char *run, const char *checkpoint, int sets,
                             const char *const *set, wk_trained_t *trained,
                             hp_error_t *err) HP_MUST_CHECK;
+/* The same, but for a trunk alone: its weights are read, all others are zero, so that words and
+ * answers of the store may be others than the run's. */
+hp_status_t wk_trained_open_trunk(const char *run, const char *checkpoint, int sets,
+                                  const char *const *set, wk_trained_t *trained,
+                                  hp_error_t *err) HP_MUST_CHECK;
 void wk_trained_close(wk_trained_t *trained);
 
 #endif

@@ -203,8 +203,8 @@ static hp_status_t read_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     return HP_OK;
 }
 
-static hp_status_t read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *reader,
-                               uint32_t image, float *out, hp_error_t *err) {
+hp_status_t wk_batch_read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *reader,
+                                 uint32_t image, float *out, hp_error_t *err) {
     const size_t n = pixels_of(&plan->shape);
     if (plan->blank) {
         memset(out, 0, n * sizeof *out);
@@ -227,8 +227,8 @@ static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
                              hp_store_reader_t *reader, uint32_t image, int i, hp_error_t *err) {
     int begin = m->cell_offset[i], cells = plan->shape.max_cells;
     if (plan->pixels)
-        HP_TRY(
-            read_pixels(plan, reader, image, m->cells + (size_t)i * pixels_of(&plan->shape), err));
+        HP_TRY(wk_batch_read_pixels(plan, reader, image,
+                                    m->cells + (size_t)i * pixels_of(&plan->shape), err));
     else
         HP_TRY(read_image(m, plan, reader, image,
                           m->cells + (size_t)begin * (size_t)plan->shape.channels, &cells, err));

@@ -71,6 +71,10 @@ hp_status_t wk_batch_ask(wk_batch_memory_t *memory, const wk_batch_plan_t *plan,
                          hp_store_reader_t *reader, uint32_t image, const int32_t *token,
                          int tokens, wk_batch_t *batch, hp_error_t *err) HP_MUST_CHECK;
 
+/* An image as a trunk's batch has it: [height][width][3]. */
+hp_status_t wk_batch_read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *reader,
+                                 uint32_t image, float *out, hp_error_t *err) HP_MUST_CHECK;
+
 /* Normalise an image's cells[n][channels] in place. */
 void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels);
 

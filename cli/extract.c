@@ -1,0 +1,159 @@
+/* hanps extract: features of one's own, from a trunk that was trained here. */
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/import_line.h"
+#include "common/store_sparse.h"
+#include "worker/extract.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: hanps extract RUN --out STORE [OPTION]...\n\n"
+    "Runs the trunk (the cnn) of a trained model over the pixels of a store and writes what comes\n"
+    "out as the features of a new store, with the same questions, answers and splits. A model "
+    "with\n"
+    "model.image.trunk=features and data.feature_norm=none trains on it. What is interrupted goes\n"
+    "on where it was when the same command is given again.\n\n"
+    "  --out STORE         where the store is written; must not exist\n"
+    "  --store PIXELS      a store with pixels of the same size (the run's); its words and "
+    "answers\n"
+    "                      may be others\n"
+    "  --checkpoint STEP   or last, best (last)\n"
+    "  --dtype T           f16, bf16 or f32 (f16)\n"
+    "  --encoding E        raw, sparse (without the zeros) or auto (auto)\n"
+    "  --keep-pixels       pixels in the new store too, for pictures of what was selected\n"
+    "  --batch N           images at once (64)\n"
+    "  --set KEY=VALUE     over the run's configuration\n";
+
+enum { SETS_MAX = 32, TEXT = 1024 };
+
+typedef struct {
+    const char *run, *store, *checkpoint;
+    int sets;
+    const char *set[SETS_MAX + 1];
+    wk_extract_options_t extract;
+} args_t;
+
+static hp_status_t parse_dtype(const char *text, hp_dtype_t *dtype, hp_error_t *err) {
+    static const hp_dtype_t allowed[] = {HP_DTYPE_F16, HP_DTYPE_BF16, HP_DTYPE_F32};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(hp_dtype_name(allowed[i]), text) == 0) {
+            *dtype = allowed[i];
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--dtype %s: allowed are f16, bf16, f32", text);
+}
+
+static hp_status_t parse_encoding(const char *text, hp_encoding_t *encoding, hp_error_t *err) {
+    for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
+        if (strcmp(hp_encoding_name(e), text) == 0) {
+            *encoding = e;
+            return HP_OK;
+        }
+    return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
+}
+
+static hp_status_t parse_batch(const char *text, int *batch, hp_error_t *err) {
+    char *end = NULL;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || value < 1 || value > 4096)
+        return hp_fail(err, HP_INPUT, "--batch %s: a whole number from 1 to 4096 is allowed", text);
+    *batch = (int)value;
+    return HP_OK;
+}
+
+static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_error_t *err) {
+    enum { OUT = 1, STORE, CHECKPOINT, DTYPE, ENCODING, KEEP, BATCH, SET };
+    static const struct option options[] = {{"out", required_argument, NULL, OUT},
+                                            {"store", required_argument, NULL, STORE},
+                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
+                                            {"dtype", required_argument, NULL, DTYPE},
+                                            {"encoding", required_argument, NULL, ENCODING},
+                                            {"keep-pixels", no_argument, NULL, KEEP},
+                                            {"batch", required_argument, NULL, BATCH},
+                                            {"set", required_argument, NULL, SET},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    opterr = 0;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case OUT:
+            args->extract.out = optarg;
+            break;
+        case STORE:
+            args->store = optarg;
+            break;
+        case CHECKPOINT:
+            args->checkpoint = optarg;
+            break;
+        case DTYPE:
+            HP_TRY(parse_dtype(optarg, &args->extract.dtype, err));
+            break;
+        case ENCODING:
+            HP_TRY(parse_encoding(optarg, &args->extract.encoding, err));
+            break;
+        case KEEP:
+            args->extract.keep_pixels = true;
+            break;
+        case BATCH:
+            HP_TRY(parse_batch(optarg, &args->extract.batch, err));
+            break;
+        case SET:
+            if (args->sets == SETS_MAX)
+                return hp_fail(err, HP_INPUT, "--set: at most %d are allowed", SETS_MAX);
+            args->set[args->sets++] = optarg;
+            break;
+        case 'h':
+            *help = true;
+            return HP_OK;
+        default:
+            return cli_bad_option(argv, err);
+        }
+    }
+    HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
+    return args->extract.out != NULL ? HP_OK : hp_fail(err, HP_INPUT, "--out STORE is needed");
+}
+
+hp_status_t cli_extract(int argc, char **argv, hp_error_t *err) {
+    args_t args = {.checkpoint = "last",
+                   .extract = {.dtype = HP_DTYPE_F16, .encoding = HP_ENCODING_AUTO, .batch = 64}};
+    bool help = false;
+    char store[TEXT], command[TEXT];
+    HP_TRY(parse(argc, argv, &args, &help, err));
+    if (help) {
+        fputs(usage, stdout);
+        return HP_OK;
+    }
+    if (args.store != NULL) {
+        snprintf(store, sizeof store, "data.store=%s", args.store);
+        args.set[args.sets++] = store;
+    }
+    wk_trained_t trained = {0};
+    HP_TRY(wk_trained_open_trunk(args.run, args.checkpoint, args.sets, args.set, &trained, err));
+    if (trained.note[0] != '\0') fprintf(stderr, "hanps extract: warning: %s\n", trained.note);
+    snprintf(command, sizeof command, "hanps extract %.500s --store %.400s", args.run,
+             trained.config.data.store);
+    cli_import_line_t line;
+    cli_import_line_begin(&line);
+    args.extract.trained = &trained;
+    args.extract.command = command;
+    args.extract.progress = cli_import_line_show;
+    args.extract.context = &line;
+    wk_extract_report_t report = {0};
+    hp_status_t status = wk_extract(&args.extract, &report, err);
+    cli_import_line_end(&line);
+    if (status == HP_OK) {
+        printf("%s: %" PRIu64 " images, %" PRIu64 " questions", args.extract.out, report.images,
+               report.questions);
+        if (report.kept_images > 0)
+            printf(" (%" PRIu64 " images kept from before)", report.kept_images);
+        printf("\n%d x %d cells of %d channels, of step %" PRId64 "\n", report.rows, report.columns,
+               report.channels, trained.step);
+    }
+    wk_trained_close(&trained);
+    return status;
+}
