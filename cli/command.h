@@ -18,6 +18,8 @@ hp_status_t cli_data(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_import_pixels(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_bench(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_data_merge(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_data_subset(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_info(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_verify(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err);

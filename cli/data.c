@@ -9,6 +9,8 @@ static const cli_command_t table[] = {
     {"import", "import a data set: vqa, nlvr, clevr", cli_data_import},
     {"bench", "time the reading of features, raw and sparse", cli_data_bench},
     {"info", "say what is in a store", cli_data_info},
+    {"merge", "make one store of several", cli_data_merge},
+    {"subset", "make a store of a part of another", cli_data_subset},
     {"verify", "find damage in a store", cli_data_verify},
     {"synth", "make a data set: sort-of-clevr", cli_data_synth},
     {NULL, NULL, NULL},
