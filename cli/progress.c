@@ -34,7 +34,7 @@ void cli_progress_show(void *context, const wk_train_progress_t *seen) {
     const wk_train_totals_t *t = seen->totals;
     double labelled = (double)t->labelled - p->labelled,
            steps = (double)(seen->step - p->first_step);
-    double units = config->cluster.consistency == HP_SYNC ? config->cluster.sync_shards : 1;
+    double units = hp_config_step_units(config);
     double rate = steps * units * config->data.batch_size / (now - p->begin);
     char left[64] = "";
     if (p->plan->steps > seen->step && steps > 0)

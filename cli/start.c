@@ -114,7 +114,7 @@ static void count_steps(cli_plan_t *plan, const hp_store_t *store, const wk_part
     const hp_split_t *range = &part->range;
     for (uint64_t q = range->first; q < range->first + range->count; q++)
         plan->epoch_examples += label[q] >= 0 && wk_cut_has(&part->cut, image[q]);
-    double shards = c->cluster.consistency == HP_SYNC ? c->cluster.sync_shards : 1;
+    double shards = hp_config_step_units(c);
     plan->steps = c->run.steps > 0 ? c->run.steps
                                    : (int64_t)ceil(c->run.epochs * (double)plan->epoch_examples /
                                                    (c->data.batch_size * shards));

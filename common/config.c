@@ -306,11 +306,22 @@ hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) {
                        "run.epochs: %g is not allowed beside run.steps: %lld: set run.steps: 0 to "
                        "count in epochs",
                        config->run.epochs, (long long)config->run.steps);
+    if (config->cluster.consistency == HP_SYNC && config->cluster.accumulate > 1)
+        return hp_fail(
+            err, HP_INPUT,
+            "cluster.accumulate: %d is not allowed with cluster.consistency: sync, where "
+            "cluster.sync_shards are the units of a step",
+            config->cluster.accumulate);
     if (config->data.store[0] == '\0')
         return hp_fail(err, HP_INPUT, "data.store: an empty value is not allowed: a store's path");
     if (config->data.train[0] == '\0')
         return hp_fail(err, HP_INPUT, "data.train: an empty value is not allowed: a split's name");
     return HP_OK;
+}
+
+int hp_config_step_units(const hp_config_t *config) {
+    return config->cluster.consistency == HP_SYNC ? config->cluster.sync_shards
+                                                  : config->cluster.accumulate;
 }
 
 hp_status_t hp_config_resumable(const hp_config_t *old, const hp_config_t *wanted,

@@ -14,6 +14,8 @@
 #define HP_CONFIG_STRING 512
 #define HP_CONFIG_LAYERS 8
 
+#define HP_CONFIG_ACCUMULATE 256 /* the most that cluster.accumulate may be */
+
 typedef enum { HP_PIXELS_NONE, HP_PIXELS_INVERTED, HP_PIXELS_MEDIAN } hp_pixel_norm_t;
 typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
 typedef enum { HP_COORDS_NONE, HP_COORDS_XY } hp_coords_t;
@@ -127,6 +129,7 @@ typedef struct {
         hp_consistency_t consistency;
         int staleness;
         int sync_shards;        /* units of a step; 0: the number of workers at the first start */
+        int accumulate;         /* the same in async and bounded */
         hp_precision_t wire;    /* fp32 | bf16 */
         int slots;              /* whole pushes a server can hold */
         double suspend_seconds; /* silence after which a worker is not waited for */
@@ -168,6 +171,9 @@ void hp_config_text(const hp_config_t *config, const char *path, char *out, size
 
 /* Every key with type, default, range and meaning, for `hanps config --keys` and the README. */
 hp_status_t hp_config_document(FILE *out, hp_error_t *err) HP_MUST_CHECK;
+
+/* Units of a step: cluster.sync_shards, or cluster.accumulate where it is not sync. */
+int hp_config_step_units(const hp_config_t *config);
 
 /* For --resume: the first key in which the two differ and which may not change on a resume is an
  * error that names it. */

@@ -186,6 +186,9 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.sync_shards), .initial = "auto", RANGE(0, 4096), .zero = "auto", .unit = "units",
      .doc = "Units of a step in sync. auto: the number of workers at the first start, kept in the "
             "run."},
+    {KEY(cluster.accumulate), .initial = "1", RANGE(1, HP_CONFIG_ACCUMULATE), .unit = "units",
+     RESUMABLE,
+     .doc = "Units that a server sums, as they come, before it makes a step (async, bounded)."},
     {KEY(cluster.wire), .initial = "fp32", .choices = "fp32", RESUMABLE,
      .doc = "Number format of gradients and weights on the wire."},
     {KEY(cluster.slots), .initial = "2", RANGE(2, 64), .unit = "pushes", RESUMABLE,

@@ -22,7 +22,8 @@
     X(UNIT, 0, 0, "0>w: compute `unit`, of `step`")                                                \
     X(REVOKE, 0, 0,                                                                                \
       "0>w: units from `unit` on that are not committed are void; LAST: the run ends")             \
-    X(RETURN, 0, 0, "w>0: `unit` will not be computed here")                                       \
+    X(RETURN, 0, 0,                                                                                \
+      "w>0: `unit` will not be computed here; PUSHED: some server may have applied it")            \
     X(REVOKED, 0, 0, "w>0: the answer to REVOKE, after a RETURN for each such unit")               \
     X(RETIRE, 0, 0, "w>0: every server has acknowledged `unit`")                                   \
     X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot")                                     \
@@ -38,13 +39,15 @@
     X(NORMS, 8, HP_MESSAGE_PAYLOAD, "s>s: squared norms of `step`, from my chunk `count` on")      \
     X(CUT, 0, 0, "0>s: checkpoint number `count`, at `step`; LAST: and end there")                 \
     X(CUT_ACK, 0, 0, "s>0: I know of the cut at `step` (and of LAST)")                             \
-    X(SHARD, 0, 512, "s>0: my file of checkpoint `step`; FAILED: payload says why")                \
+    X(SHARD, 0, HP_MESSAGE_PAYLOAD,                                                                \
+      "s>0: my file of checkpoint `step`; payload: its record, then units summed and in no step "  \
+      "of it; FAILED: payload says why")                                                           \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \
     X(HEARTBEAT, 0, 0, "w>0 s>0 0>s 0>w: I live")                                                  \
     X(LOST, 0, 0, "0>s: worker `count` is given up")                                               \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
     X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why, which 0 says")         \
-    X(GOODBYE, 0, 0, "w>s: nothing more will come")                                                \
+    X(GOODBYE, 0, 0, "w>s: nothing more will come; PUSHED: not all of mine is acknowledged")       \
     X(FAREWELL, 0, 0, "s>w s>0: nor from me; FAILED: some rank is lost")
 
 #define HP_MESSAGE_PAYLOAD (HP_COPIED - 64)
@@ -62,7 +65,8 @@ enum {
     HP_MSG_EXACT = 2,     /* PULL: of `step` and no other */
     HP_MSG_NONFINITE = 4, /* COMMIT: a gradient is not finite; all servers refuse the unit */
     HP_MSG_FAILED = 8,    /* SHARD: not written; FAREWELL: not all is well */
-    HP_MSG_FLAGS = 15
+    HP_MSG_PUSHED = 16,   /* RETURN, GOODBYE: a server may have what is handed out again */
+    HP_MSG_FLAGS = 31
 };
 
 /* The header as it travels, little-endian. */

@@ -111,3 +111,7 @@ HP_VECTOR void hp_bf16_unpack(float *out, const hp_bf16_t *in, int64_t n) {
     }
     for (; i < n; i++) out[i] = hp_bf16_to_float(in[i]);
 }
+
+HP_VECTOR void hp_scale(float *y, float scale, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] *= scale;
+}

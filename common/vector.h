@@ -35,4 +35,7 @@ void hp_bf16_add(float *y, const hp_bf16_t *x, int64_t n);
 
 double hp_bf16_sum_squares(const hp_bf16_t *x, int64_t n);
 
+/* y[i] *= scale */
+void hp_scale(float *y, float scale, int64_t n);
+
 #endif

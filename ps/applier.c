@@ -22,7 +22,7 @@ static void run(ps_applier_t *a, ps_job_t *job) {
     int chunks = ps_shard_chunks(a->shard);
     job->status = HP_OK;
     for (int i = 0; i < chunks && job->status == HP_OK; i++) {
-        if (job->part != NULL) ps_shard_fold(a->shard, i, job->first, &job->part[i]);
+        if (job->part != NULL) ps_shard_fold(a->shard, i, job->first, job->weight, &job->part[i]);
         if (job->norm != NULL) job->norm[i] = ps_shard_norm(a->shard, i);
         if (!job->update) continue;
         job->status = ps_shard_update(a->shard, i, &job->how, &job->err);

@@ -10,10 +10,11 @@ typedef struct ps_applier ps_applier_t;
 
 /* What to do for each chunk, in this order. */
 typedef struct {
-    float **part; /* [chunks] fold this push into the sum; NULL: none. Dense parts are exchanged */
-    bool first;   /* the sum is empty */
-    double *norm; /* [chunks] write the squared norm of the sum; NULL: no */
-    bool update;  /* step and publish */
+    float **part;  /* [chunks] fold this push into the sum; NULL: none. Dense parts are exchanged */
+    bool first;    /* the sum is empty */
+    double weight; /* of the push in the sum */
+    double *norm;  /* [chunks] write the squared norm of the sum; NULL: no */
+    bool update;   /* step and publish */
     ps_update_t how;
     hp_shard_chunk_t *hold; /* [chunks] at last hold the state of all chunks; NULL: no */
     ps_buffer_t *(*held)[3];

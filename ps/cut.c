@@ -39,7 +39,11 @@ static void report(ps_server_t *s) {
     }
     hp_message_t m = {.kind = HP_MSG_SHARD, .step = cut->step};
     if (cut->status == HP_OK) {
-        ps_send(s, 0, &m, &cut->record, sizeof cut->record);
+        unsigned char payload[sizeof cut->record + sizeof cut->partial];
+        size_t units = (size_t)cut->partials * sizeof *cut->partial;
+        memcpy(payload, &cut->record, sizeof cut->record);
+        memcpy(payload + sizeof cut->record, cut->partial, units);
+        ps_send(s, 0, &m, payload, sizeof cut->record + units);
     } else {
         m.flags = HP_MSG_FAILED;
         size_t n = strlen(cut->err.text);
@@ -68,6 +72,8 @@ void ps_cut_progress(ps_server_t *s) {
 static void hold(ps_server_t *s, ps_job_t *job) {
     s->cut.wanted = false;
     s->cut.holding = true;
+    s->cut.partials = s->partials;
+    memcpy(s->cut.partial, s->partial, (size_t)s->partials * sizeof *s->partial);
     job->hold = s->cut.chunk;
     job->held = s->cut.held;
 }

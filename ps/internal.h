@@ -107,6 +107,8 @@ typedef struct {
     hp_status_t status;
     hp_error_t err;
     hp_shard_record_t record;
+    int partials; /* units that were summed when it was held, and are in no step */
+    uint64_t partial[HP_CONFIG_ACCUMULATE];
     hp_shard_chunk_t *chunk; /* [chunks] */
     ps_buffer_t *(*held)[3]; /* [chunks] */
 } ps_cut_t;
@@ -141,10 +143,13 @@ struct ps_server {
     int64_t gate;        /* `sync`: the step that must not be made yet; -1: none */
     int64_t given, made; /* updates given to the applier, and done */
 
-    /* `sync`: the step being summed */
-    uint64_t fold_next;
+    /* the step being summed */
+    uint64_t fold_next; /* `sync`: the unit that comes next */
     int folded;
     uint64_t examples;
+    double rates; /* not `sync`: of its pushes, each times its examples */
+    int partials; /* not `sync`: its units so far, refused ones too */
+    uint64_t partial[HP_CONFIG_ACCUMULATE];
     bool summed;        /* all units of the step are; the update is not given yet */
     bool own_norms;     /* the applier has computed them */
     int norms_missing;  /* chunks whose squared norm is not known */
@@ -250,7 +255,8 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
 void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut);
 void ps_lead_stepped(ps_server_t *s); /* an update was given to the applier */
 void ps_lead_worker_here(ps_server_t *s, int worker, int room);
-void ps_lead_worker_gone(ps_server_t *s, int worker);
+/* pushed: some server may have a unit of it that is not retired. */
+void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed);
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
 void ps_lead_progress(ps_server_t *s, double now);
 bool ps_lead_knows(const ps_server_t *s, int server); /* has that server said hello? */

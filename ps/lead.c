@@ -73,10 +73,11 @@ hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_err
     l->servers_here = 1;
     int64_t left = s->steps > s->step_base ? s->steps - s->step_base : 0;
     uint64_t limit = s->unit_base + (uint64_t)left * (uint64_t)s->shards;
-    if (!s->sync)
-        limit -= (uint64_t)position->outstanding < limit - s->unit_base
-                     ? (uint64_t)position->outstanding
-                     : limit - s->unit_base;
+    uint64_t again = (uint64_t)position->outstanding, fresh = limit - s->unit_base;
+    if (!s->sync && again > fresh) /* with cluster.accumulate: those beyond are not needed */
+        limit = position->outstanding_unit[fresh];
+    else if (!s->sync)
+        limit -= again;
     double minutes = config->checkpoint.every_minutes;
     l->checkpoint_due = minutes > 0 ? s->began + 60 * minutes : -1;
     l->warn_due = s->began + WARN_S;
@@ -134,9 +135,11 @@ static hp_status_t note_position(ps_server_t *s, int64_t step, hp_error_t *err) 
         l->position.next_unit = unit_of_step(s, step);
         return HP_OK;
     }
+    l->position.units_repeated += ps_units_pushed(l->units);
     int n = ps_units_outstanding(l->units, &unit);
     void *copy = NULL;
-    HP_TRY(hp_allocate(&copy, (size_t)n, sizeof *unit, "position", err));
+    int room = n + s->servers * s->shards; /* and what servers have summed and made no step of */
+    HP_TRY(hp_allocate(&copy, (size_t)room, sizeof *unit, "position", err));
     if (n > 0) memcpy(copy, unit, (size_t)n * sizeof *unit);
     l->outstanding = copy;
     l->position.outstanding = n;
@@ -204,10 +207,24 @@ static void cut_over(ps_server_t *s) {
     }
 }
 
+/* A unit that some server had summed and not yet made a step of is computed again. */
+static void add_outstanding(ps_lead_t *l, uint64_t unit) {
+    uint64_t *all = l->outstanding;
+    int n = l->position.outstanding, at = n;
+    if (unit >= l->position.next_unit) return; /* handed out after the position was noted */
+    while (at > 0 && all[at - 1] >= unit) at--;
+    if (at < n && all[at] == unit) return;
+    memmove(all + at + 1, all + at, (size_t)(n - at) * sizeof *all);
+    all[at] = unit;
+    l->position.outstanding++;
+    l->position.units_repeated++;
+}
+
 void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut) {
     ps_lead_t *l = s->lead;
     if (cut->status == HP_OK) {
         l->record[server] = cut->record;
+        for (int i = 0; i < cut->partials; i++) add_outstanding(l, cut->partial[i]);
     } else {
         l->failed = true;
         l->err = cut->err;
@@ -233,7 +250,8 @@ static void commit_progress(ps_server_t *s) {
 }
 
 static int64_t reached(const ps_server_t *s) {
-    return s->sync ? ps_order_step(s) : s->step_base + (int64_t)ps_units_retired(s->lead->units);
+    return s->sync ? ps_order_step(s)
+                   : s->step_base + (int64_t)ps_units_retired(s->lead->units) / s->shards;
 }
 
 /* By steps: in `sync` when E - 1 was made, else when E is reached. */
@@ -287,8 +305,6 @@ void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why) {
         limit = unit_of_step(s, step);
         ps_units_limit(l->units, limit);
         if (step < s->steps) announce_last(s, step);
-    } else {
-        ps_units_close(l->units);
     }
     take_back(s, limit, false);
 }
@@ -334,10 +350,10 @@ static int count_workers(const ps_server_t *s, ps_presence_t presence) {
     return n;
 }
 
-void ps_lead_worker_gone(ps_server_t *s, int worker) {
+void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed) {
     ps_lead_t *l = s->lead;
     int held = ps_units_held(l->units, worker);
-    ps_units_room(l->units, worker, 0);
+    ps_units_leave(l->units, worker, pushed);
     l->revoking -= l->revokes[worker];
     l->revokes[worker] = 0;
     l->reorder = true;
@@ -393,21 +409,28 @@ static void reorder(ps_server_t *s) {
     if (s->sync && ps_units_waiting(l->units, &unit)) take_back(s, unit + 1, false);
 }
 
+/* Where it is to stop and is not `sync`, only what the last step still needs. */
+static bool may_hand_out(const ps_server_t *s) {
+    const ps_lead_t *l = s->lead;
+    return l->phase < DRAINING || s->sync || !ps_units_whole(l->units, s->shards);
+}
+
 static void hand_out(ps_server_t *s) {
     int worker;
     uint64_t unit;
     reorder(s);
     if (s->lead->revoking > 0) return;
-    while (ps_units_take(s->lead->units, &worker, &unit)) {
+    while (may_hand_out(s) && ps_units_take(s->lead->units, &worker, &unit)) {
         hp_message_t m = {.kind = HP_MSG_UNIT, .unit = unit};
         if (s->sync) m.step = s->step_base + (int64_t)((unit - s->unit_base) / (uint64_t)s->shards);
         ps_send(s, ps_worker_rank(s, worker), &m, NULL, 0);
     }
 }
 
-static void returned(ps_server_t *s, int worker, uint64_t unit) {
+static void returned(ps_server_t *s, int worker, uint64_t unit, bool pushed) {
     ps_lead_t *l = s->lead;
-    if (ps_units_return(l->units, worker, unit) && l->revokes[worker] == 0) l->reorder = true;
+    if (ps_units_return(l->units, worker, unit, pushed) && l->revokes[worker] == 0)
+        l->reorder = true;
 }
 
 static void revoke_answered(ps_server_t *s, int worker) {
@@ -420,8 +443,9 @@ static void revoke_answered(ps_server_t *s, int worker) {
 static void retired(ps_server_t *s, int worker, uint64_t unit) {
     ps_units_t *units = s->lead->units;
     if (unit >= s->unit_limit) {
-        ps_units_return(units, worker, unit);
-    } else if (ps_units_retire(units, worker, unit) && !s->sync) {
+        ps_units_return(units, worker, unit, true);
+    } else if (ps_units_retire(units, worker, unit) && !s->sync &&
+               ps_units_retired(units) % (uint64_t)s->shards == 0) {
         checkpoint_by_steps(s, reached(s));
     }
 }
@@ -435,9 +459,13 @@ static void shard_reported(ps_server_t *s, int from, const hp_message_t *m, cons
     if ((m->flags & HP_MSG_FAILED) != 0)
         cut.status = hp_fail(&cut.err, HP_IO, "server %d: %.*s", from, (int)m->length,
                              (const char *)payload);
-    else if (m->length == sizeof cut.record)
+    else if (m->length >= sizeof cut.record &&
+             m->length <= sizeof cut.record + sizeof cut.partial) {
         memcpy(&cut.record, payload, sizeof cut.record);
-    else
+        cut.partials = (int)((m->length - sizeof cut.record) / sizeof *cut.partial);
+        memcpy(cut.partial, (const char *)payload + sizeof cut.record,
+               (size_t)cut.partials * sizeof *cut.partial);
+    } else
         cut.status = hp_fail(&cut.err, HP_PEER, "server %d sends no record", from);
     ps_lead_shard(s, from, &cut);
 }
@@ -455,7 +483,7 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
         retired(s, worker, m->unit);
         break;
     case HP_MSG_RETURN:
-        returned(s, worker, m->unit);
+        returned(s, worker, m->unit, (m->flags & HP_MSG_PUSHED) != 0);
         break;
     case HP_MSG_REVOKED:
         revoke_answered(s, worker);
@@ -518,7 +546,8 @@ void ps_lead_progress(ps_server_t *s, double now) {
     look_for_stop(s, now);
     checkpoint_by_minutes(s, now);
     hand_out(s);
-    bool stopped = l->phase == DRAINING && !s->sync && ps_units_leased(l->units) == 0;
+    bool stopped = l->phase == DRAINING && !s->sync && ps_units_leased(l->units) == 0 &&
+                   ps_units_whole(l->units, s->shards);
     if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
     if (l->phase == CLOSING && l->last_written) end(s);
 }

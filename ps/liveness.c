@@ -37,7 +37,7 @@ static void lose(ps_server_t *s, int worker, double silent) {
            host, silent);
     for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, NULL, 0);
     ps_liveness_lose(s, worker);
-    ps_lead_worker_gone(s, worker);
+    ps_lead_worker_gone(s, worker, true);
     if (s->options->config->cluster.on_worker_loss == HP_LOSS_STOP)
         ps_lead_stop(s, HP_PEER, "a worker is lost, and cluster.on_worker_loss says stop");
 }

@@ -1,5 +1,6 @@
 /* When a push is applied. `sync`: the units of a step are summed in their order, then one Adam step
- * is made from the sum over the number of examples. Else: a step for each push, as they come.
+ * is made from the sum over the number of examples. Else: a step for each push, or for each few of
+ * them, as they come.
  *
  * In `sync` all servers see the same commits, sum in the same order and take the same decisions, so
  * they need no word from one another, except the norms where gradients are clipped. */
@@ -58,23 +59,42 @@ static bool refused(ps_server_t *s, ps_slot_t *slot) {
     return ps_refuse(s, slot) || slot->examples == 0;
 }
 
+/* Not `sync`: the push is added to the sum, and the last of cluster.accumulate pushes makes the
+ * step. Which pushes meet in a step differs between servers, so none of them could tell the norm of
+ * the whole sum: each push is clipped by itself. */
 static void apply(ps_server_t *s, ps_slot_t *slot) {
     ps_worker_t *w = &s->worker[slot->worker];
+    ps_job_t job = {.first = s->folded == 0, .weight = 1};
+    double scale = 1;
     slot->staleness = slot->oldest < s->given ? s->given - slot->oldest : 0;
-    if (refused(s, slot)) {
-        ps_push_done(s, slot);
-        return;
+    bool adds = !refused(s, slot);
+    if (adds) {
+        double n = (double)slot->examples, rate = 1;
+        *(s->shards > 1 ? &job.weight : &scale) =
+            ps_clip(clip_norm(s), slot->squared_norm / (n * n));
+        if (s->options->config->optimizer.staleness_scaling)
+            rate = 1 / (1 + (double)slot->staleness);
+        s->staleness[slot->staleness < PS_STALENESS ? slot->staleness : PS_STALENESS - 1]++;
+        s->folded++;
+        s->examples += slot->examples;
+        s->rates += rate * n;
+        job.part = slot->part;
+        job.context = slot;
+        slot->state = PS_SLOT_FOLDING;
     }
-    s->staleness[slot->staleness < PS_STALENESS ? slot->staleness : PS_STALENESS - 1]++;
-    double n = (double)slot->examples;
-    double rate = next_rate(s);
-    if (s->options->config->optimizer.staleness_scaling && slot->staleness > 0)
-        rate /= 1 + (double)slot->staleness;
-    ps_job_t job = {.part = slot->part, .first = true, .update = true, .context = slot};
-    job.how = (ps_update_t){
-        .scale = ps_clip(clip_norm(s), slot->squared_norm / (n * n)) / n, .rate = rate, .units = 1};
-    slot->state = PS_SLOT_FOLDING;
-    give(s, &job);
+    s->partial[s->partials++] = slot->unit;
+    if (s->partials == s->shards) {
+        job.update = s->folded > 0;
+        if (job.update)
+            job.how = (ps_update_t){.scale = scale / (double)s->examples,
+                                    .rate = next_rate(s) * (s->rates / (double)s->examples),
+                                    .units = s->folded};
+        s->folded = s->partials = 0;
+        s->examples = 0;
+        s->rates = 0;
+    }
+    if (job.part != NULL || job.update) give(s, &job);
+    if (!adds) ps_push_done(s, slot);
     w->last_sequence = s->given;
 }
 
@@ -106,7 +126,7 @@ static bool last_of_step(const ps_server_t *s, uint64_t unit) {
 /* Adds the slot with the next unit; the last unit's job makes the step too, where nothing must be
  * waited for. */
 static void fold(ps_server_t *s, ps_slot_t *slot) {
-    ps_job_t job = {0};
+    ps_job_t job = {.weight = 1};
     bool adds = !refused(s, slot), last = last_of_step(s, slot->unit);
     bool clips = clip_norm(s) > 0;
     s->fold_next++;

@@ -57,13 +57,13 @@ static void hello(ps_server_t *s, int worker, const hp_message_t *m) {
     if (s->lead != NULL) ps_lead_worker_here(s, worker, (int)m->count);
 }
 
-static void goodbye(ps_server_t *s, int worker) {
+static void goodbye(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
     w->presence = PS_GONE;
     w->owes_farewell = true;
     ps_push_drop_worker(s, worker);
     ps_pull_drop_worker(s, worker);
-    if (s->lead != NULL) ps_lead_worker_gone(s, worker);
+    if (s->lead != NULL) ps_lead_worker_gone(s, worker, (m->flags & HP_MSG_PUSHED) != 0);
 }
 
 /* The pull is not wanted any more; what is under way of it arrives before the answer. */
@@ -93,7 +93,7 @@ static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const
         drain(s, worker, m);
         break;
     case HP_MSG_GOODBYE:
-        goodbye(s, worker);
+        goodbye(s, worker, m);
         break;
     default:
         ps_lead_mail(s, ps_worker_rank(s, worker), m, payload);
@@ -229,6 +229,9 @@ static hp_status_t check(const ps_server_options_t *o, hp_error_t *err) {
                        o->workers, hp_transport_size(o->transport));
     if (c->cluster.wire != HP_FP32)
         return hp_fail(err, HP_INPUT, "cluster.wire: this build has fp32 only");
+    if (c->cluster.accumulate < 1 || c->cluster.accumulate > HP_CONFIG_ACCUMULATE)
+        return hp_fail(err, HP_INPUT, "cluster.accumulate: %d is not within 1 to %d",
+                       c->cluster.accumulate, HP_CONFIG_ACCUMULATE);
     if (c->cluster.slots < 1 || c->cluster.slots > 255)
         return hp_fail(err, HP_INPUT, "cluster.slots: %d is not within 1 to 255", c->cluster.slots);
     return HP_OK;
@@ -258,7 +261,10 @@ static hp_status_t begin_state(ps_server_t *s, hp_error_t *err) {
     if (st == HP_OK) {
         int shards =
             o->config->cluster.sync_shards > 0 ? o->config->cluster.sync_shards : o->workers;
-        s->shards = !s->sync ? 1 : position.sync_shards > 0 ? position.sync_shards : shards;
+        if (!s->sync)
+            s->shards = o->config->cluster.accumulate;
+        else
+            s->shards = position.sync_shards > 0 ? position.sync_shards : shards;
         s->step_base = position.step;
         s->unit_base = s->fold_next = position.next_unit;
         s->unit_limit = UINT64_MAX;
@@ -360,6 +366,11 @@ static void log_line(ps_server_t *s, double now, bool final) {
     hp_metrics_real(s->metrics, "adam_s", ps_applier_seconds(s->applier));
     hp_metrics_int(s->metrics, "queue", ps_applier_queue(s->applier));
     ps_refuse_log(s);
+    if (s->lead != NULL) {
+        ps_outcome_t outcome;
+        ps_lead_outcome(s, &outcome);
+        hp_metrics_int(s->metrics, "units_repeated", (int64_t)outcome.units_repeated);
+    }
     if (!s->sync) hp_metrics_ints(s->metrics, "staleness", PS_STALENESS, s->staleness);
     bool failed = hp_metrics_line(s->metrics, &err) != HP_OK;
     if (failed && !s->log_failed)

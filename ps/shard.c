@@ -200,8 +200,18 @@ static void fold_rows(chunk_t *c, const float *part) {
     }
 }
 
-void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, float **part_p) {
+static void weigh(const chunk_t *c, float *part, float weight) {
+    if (c->info->rows == 0) {
+        hp_scale(part, weight, c->floats);
+        return;
+    }
+    int32_t rows = *(const int32_t *)(const void *)part;
+    hp_scale(part + HP_ROWS_HEAD + hp_rows_index_words(rows), weight, rows * c->info->row_width);
+}
+
+void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, double weight, float **part_p) {
     chunk_t *c = &shard->chunk[chunk];
+    if (weight != 1 && !c->info->buffer) weigh(c, *part_p, (float)weight);
     if (c->info->rows > 0) {
         fold_rows(c, *part_p);
     } else if (first) {

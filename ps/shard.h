@@ -49,8 +49,9 @@ void ps_shard_give(ps_shard_t *shard, ps_buffer_t *buffer);
 int64_t ps_shard_sequence(ps_shard_t *shard, int chunk);
 
 /* Add a push's chunk (as hp_chunk_push_words lays it out) to the sum. `first`: the sum was empty; a
- * dense chunk is then taken by exchanging *part_p with the sum's memory. */
-void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, float **part_p);
+ * dense chunk is then taken by exchanging *part_p with the sum's memory. weight: a gradient (not a
+ * buffer) is multiplied by it first, where it is not 1. */
+void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, double weight, float **part_p);
 
 /* Squared norm of the sum. */
 double ps_shard_norm(const ps_shard_t *shard, int chunk);

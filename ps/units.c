@@ -10,6 +10,7 @@ enum { FREE = -1 }; /* a unit that came back and waits */
 typedef struct {
     uint64_t unit;
     int worker;
+    bool pushed; /* some server may have it */
 } lease_t;
 
 typedef struct {
@@ -22,7 +23,6 @@ struct ps_units {
     int workers, lead;
     worker_t *worker;
     uint64_t next, limit, retired, repeated;
-    bool closed;
     int count, capacity;
     lease_t *lease;    /* [count]: units below next that are not retired, ascending */
     uint64_t *listing; /* [capacity] */
@@ -61,7 +61,8 @@ hp_status_t ps_units_create(int workers, uint64_t next, uint64_t limit, int retu
         return st;
     }
     for (int i = 0; i < workers; i++) u->worker[i].room = -1;
-    for (int i = 0; i < returned_count; i++) u->lease[u->count++] = (lease_t){returned[i], FREE};
+    for (int i = 0; i < returned_count; i++)
+        u->lease[u->count++] = (lease_t){returned[i], FREE, false};
     *units_p = u;
     return HP_OK;
 }
@@ -84,10 +85,13 @@ void ps_units_room(ps_units_t *u, int worker, int room) {
                 slowest = u->worker[i].clock;
         if (slowest != UINT64_MAX && w->clock < slowest) w->clock = slowest;
     }
-    if (room != 0) return;
-    w->held = 0;
+    if (room == 0) ps_units_leave(u, worker, true);
+}
+
+void ps_units_leave(ps_units_t *u, int worker, bool pushed) {
+    u->worker[worker].room = u->worker[worker].held = 0;
     for (int i = 0; i < u->count; i++)
-        if (u->lease[i].worker == worker) u->lease[i].worker = FREE;
+        if (u->lease[i].worker == worker) u->lease[i] = (lease_t){u->lease[i].unit, FREE, pushed};
 }
 
 void ps_units_suspend(ps_units_t *u, int worker, bool suspended) {
@@ -114,17 +118,18 @@ bool ps_units_take(ps_units_t *u, int *worker_p, uint64_t *unit_p) {
         best = i;
         most = w->held;
     }
-    if (u->closed || best < 0) return false;
+    if (best < 0) return false;
     int i = 0;
     while (i < u->count && u->lease[i].worker != FREE) i++;
     if (i < u->count && u->lease[i].unit < u->limit) {
         u->lease[i].worker = best;
-        u->repeated++;
+        u->repeated += u->lease[i].pushed;
+        u->lease[i].pushed = false;
     } else {
         if (u->next >= u->limit) return false;
         if (u->count == u->capacity && reserve(u, 2 * u->capacity, NULL) != HP_OK) return false;
         i = u->count++;
-        u->lease[i] = (lease_t){u->next++, best};
+        u->lease[i] = (lease_t){u->next++, best, false};
     }
     u->worker[best].held++;
     *worker_p = best;
@@ -153,10 +158,11 @@ bool ps_units_retire(ps_units_t *u, int worker, uint64_t unit) {
     return true;
 }
 
-bool ps_units_return(ps_units_t *u, int worker, uint64_t unit) {
+bool ps_units_return(ps_units_t *u, int worker, uint64_t unit, bool pushed) {
     int i = find(u, worker, unit);
     if (i < 0) return false;
     u->lease[i].worker = FREE;
+    u->lease[i].pushed = pushed;
     u->worker[worker].held--;
     return true;
 }
@@ -174,10 +180,21 @@ void ps_units_limit(ps_units_t *u, uint64_t limit) {
     if (limit < u->limit) u->limit = limit;
 }
 
-void ps_units_close(ps_units_t *u) { u->closed = true; }
 uint64_t ps_units_next(const ps_units_t *u) { return u->next < u->limit ? u->next : u->limit; }
 uint64_t ps_units_retired(const ps_units_t *u) { return u->retired; }
 uint64_t ps_units_repeated(const ps_units_t *u) { return u->repeated; }
+
+uint64_t ps_units_pushed(const ps_units_t *u) {
+    uint64_t n = 0;
+    for (int i = 0; i < u->count && u->lease[i].unit < u->limit; i++)
+        n += u->lease[i].worker != FREE || u->lease[i].pushed;
+    return n;
+}
+
+bool ps_units_whole(const ps_units_t *u, int n) {
+    return (u->retired + (uint64_t)ps_units_leased(u)) % (uint64_t)n == 0;
+}
+
 int ps_units_held(const ps_units_t *u, int worker) { return u->worker[worker].held; }
 
 int ps_units_leased(const ps_units_t *u) {

@@ -298,7 +298,7 @@ hp_status_t wk_client_begin(wk_client_t *c, const wk_unit_t *unit, const float *
         st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", unit->unit);
     if (st == HP_OK && held != NULL) {
         c->active = true;
-        c->voided = c->committed = false;
+        c->voided = c->committing = c->committed = false;
         c->unit = unit->unit;
         c->step = held->step;
         c->ready_count = 0;

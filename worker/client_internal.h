@@ -85,10 +85,11 @@ struct wk_client {
 
     /* what the compute thread asks for; the communication thread resets it when done */
     bool want_begin, want_commit, want_abort, want_close;
-    bool active;    /* a unit is begun */
-    bool voided;    /* it is not wanted any more */
-    bool committed; /* on every server: too late to take it back */
-    int revokes;    /* REVOKEs to answer when what they void is given back */
+    bool active;     /* a unit is begun */
+    bool voided;     /* it is not wanted any more */
+    bool committing; /* on some server */
+    bool committed;  /* on every server: too late to take it back */
+    int revokes;     /* REVOKEs to answer when what they void is given back */
     uint64_t unit;
     int64_t step;
     uint64_t examples;

@@ -107,6 +107,7 @@ static void commit_push(wk_client_t *c) {
         wk_link_t *l = &c->link[i];
         if (!l->committed && (l->granted || l->unwanted)) {
             if (l->granted) send_mail(c, i, &m);
+            c->committing = c->committing || l->granted;
             l->committed = true;
         }
         all = all && l->committed;
@@ -123,11 +124,12 @@ static void commit_push(wk_client_t *c) {
 static void abort_push(wk_client_t *c) {
     if (c->pushes > 0) return;
     hp_message_t abort = {.kind = HP_MSG_ABORT, .unit = c->unit};
-    const hp_message_t back = {.kind = HP_MSG_RETURN, .unit = c->unit};
+    hp_message_t back = {.kind = HP_MSG_RETURN, .unit = c->unit};
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
         abort.value = (uint64_t)l->sent;
         if (l->offered && !l->unwanted && !l->committed) send_mail(c, i, &abort);
+        if (l->offered && l->committed) back.flags = HP_MSG_PUSHED;
         l->offered = l->granted = false;
     }
     wk_unacked_t *u = find_unacked(c, c->unit);
@@ -256,7 +258,10 @@ static void take_back(wk_client_t *c, const hp_message_t *m) {
         wk_held_t *held = &c->held[i % WK_RING];
         if (!held->voided && held->unit >= m->unit) give_back(c, held);
     }
-    if (c->active && !c->committed && c->unit >= m->unit) c->voided = true;
+    /* What one server has is given to all, lest it be applied twice there; in `sync` it would not.
+     */
+    bool late = c->committed || (c->committing && !c->sync);
+    if (c->active && !late && c->unit >= m->unit) c->voided = true;
     c->revokes++;
     if ((m->flags & HP_MSG_LAST) != 0) c->last = true;
 }
@@ -354,11 +359,12 @@ static void bad_mail(void *context, int from, const char *text) {
  * still on its way, since it waits for what it has heard from. What is on its way to a server that
  * was lost stays so: a run that has failed does not wait for it. */
 static void say_goodbye(wk_client_t *c, double since) {
-    const hp_message_t m = {.kind = HP_MSG_GOODBYE};
+    hp_message_t m = {.kind = HP_MSG_GOODBYE};
     double passed = hp_clock() - since;
     bool waited = passed > 5;
     if (c->goodbye || (c->pushes > 0 && (c->failed == HP_OK || passed < DRAIN_S))) return;
     if (c->failed == HP_OK && c->unacked_count > 0 && !waited) return;
+    if (c->unacked_count > 0) m.flags = HP_MSG_PUSHED;
     hp_error_t err;
     for (int i = 0; i < c->servers; i++) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
     c->goodbye = true;

@@ -50,7 +50,7 @@ static void describe(const case_t *c) {
             " steps, %d units a step, %d slots, clip %g, "
             "stop after %" PRId64 ", quit after %" PRId64 ", checkpoint every %" PRId64 "\n",
             name[f->config.cluster.consistency], f->config.cluster.servers, f->workers,
-            f->resume ? ", resumed" : "", f->config.run.steps, f->config.cluster.sync_shards,
+            f->resume ? ", resumed" : "", f->config.run.steps, hp_config_step_units(&f->config),
             f->config.cluster.slots, f->config.optimizer.clip_norm, f->stop_after, f->quit_after,
             f->config.checkpoint.every_steps);
 }
@@ -155,12 +155,17 @@ static void same_as_reference(const case_t *c, int64_t step) {
     hp_free(is);
 }
 
+static uint64_t retired_units(const hp_checkpoint_t *checkpoint) {
+    const hp_position_t *p = hp_checkpoint_position(checkpoint);
+    return p->next_unit - (uint64_t)p->outstanding;
+}
+
 /* Checkpoints are whole, their chunks' versions grow; in `sync` they are the plain computation's.
  */
 static void check_checkpoints(const case_t *c, int64_t newest) {
     const fake_t *f = &c->fake;
     int count = 0;
-    int64_t *step = NULL, best, last[64] = {0};
+    int64_t *step = NULL, best, last[64] = {0}, version_of[64] = {0};
     hp_error_t err;
     if (hp_checkpoint_list(f->run, &count, &step, &best, &err) != HP_OK) fail(c, err.text);
     if (count == 0 && newest >= 0) fail(c, "no checkpoint");
@@ -174,8 +179,14 @@ static void check_checkpoints(const case_t *c, int64_t newest) {
             int64_t version = 0, updates = 0;
             if (hp_checkpoint_chunk(checkpoint, e, &version, &updates, &err) != HP_OK)
                 fail(c, err.text);
-            if (updates < last[k] || updates > version) fail(c, "a version went back");
+            if (updates < last[k] || version < version_of[k] || updates > version)
+                fail(c, "a version went back");
             last[k] = updates;
+            version_of[k] = version;
+            if (f->config.cluster.consistency != HP_SYNC &&
+                (uint64_t)updates * (uint64_t)f->config.cluster.accumulate <
+                    retired_units(checkpoint))
+                fail(c, "a retired unit is not in a checkpoint");
         }
         hp_checkpoint_close(checkpoint);
         if (f->config.cluster.consistency == HP_SYNC) same_as_reference(c, step[i]);
@@ -185,16 +196,24 @@ static void check_checkpoints(const case_t *c, int64_t newest) {
     hp_free(step);
 }
 
-/* Every unit was used, and no more than once, except those that were counted as repeated. */
-static void check_units(const case_t *c, uint64_t units) {
+/* Every unit that the newest checkpoint does not name as outstanding was used, and no more than
+ * once, except those that were counted as repeated. */
+static void check_units(const case_t *c) {
     const fake_t *f = &c->fake;
+    hp_checkpoint_t *checkpoint = NULL;
+    hp_error_t err;
+    if (hp_checkpoint_open(f->run, "last", &checkpoint, NULL, &err) != HP_OK) fail(c, err.text);
+    const hp_position_t *p = hp_checkpoint_position(checkpoint);
     uint64_t repeated = 0;
-    for (uint64_t u = 0; u < units; u++) {
+    for (uint64_t u = 0, out = 0; u < FAKE_UNITS; u++) {
         int used = atomic_load(&f->used[u]);
-        if (used == 0) fail(c, "a unit was lost");
-        repeated += (uint64_t)(used - 1);
+        bool outstanding = out < (uint64_t)p->outstanding && p->outstanding_unit[out] == u;
+        out += outstanding;
+        if (used == 0 && u < p->next_unit && !outstanding) fail(c, "a unit was lost");
+        repeated += used > 1 ? (uint64_t)(used - 1) : 0;
     }
     if (repeated > f->outcome.units_repeated) fail(c, "a repeated unit was not counted");
+    hp_checkpoint_close(checkpoint);
 }
 
 /* Server 0 could not begin: all end soon, and one says why. */
@@ -223,7 +242,6 @@ static bool check_loss(const case_t *c) {
 
 static void check_run(const case_t *c) {
     const fake_t *f = &c->fake;
-    bool sync = f->config.cluster.consistency == HP_SYNC;
     if (c->status != HP_OK) fail(c, "it failed");
     if (atomic_load(&f->pending) != 0) fail(c, "messages are left");
     if (c->stats.seconds > LONGEST_S) fail(c, "some rank waited for a time limit");
@@ -233,11 +251,7 @@ static void check_run(const case_t *c) {
     if (early && f->stop_after == 0) fail(c, "it ended early");
     if (early != f->outcome.stopped) fail(c, "it does not say that it was stopped");
     check_checkpoints(c, f->outcome.step);
-    if (c->repeats) return;
-    if (sync)
-        check_units(c, (uint64_t)f->outcome.step * (uint64_t)f->config.cluster.sync_shards);
-    else if (!early)
-        check_units(c, (uint64_t)f->outcome.step);
+    if (!c->repeats) check_units(c);
 }
 
 /* ---- cases ---- */
@@ -284,6 +298,9 @@ static void make_case(case_t *c, uint64_t seed) {
                             .copy_share = upto(&r, 0, 2) * 0.5};
     if (!c->plain && !f->barred && upto(&r, 0, 2) == 0)
         c->dead_server = upto(&r, 0, c->servers[0] - 1);
+    int accumulate = upto(&r, 0, 1) == 0 ? upto(&r, 2, 4) : 1;
+    if (f->config.cluster.consistency != HP_SYNC) f->config.cluster.accumulate = accumulate;
+    if (upto(&r, 0, 2) == 0) f->config.checkpoint.every_minutes = 1e-4;
 }
 
 static void make_folder(const fake_t *f, const char *name) {

@@ -17,6 +17,7 @@ static void run_well(fake_t *f) {
     if (st != HP_OK) fail_msg("%s: %s", hp_status_name(st), f->err.text);
     assert_int_equal(atomic_load(&f->pending), 0);
     assert_true(f->outcome.clean);
+    assert_int_equal(f->outcome.units_repeated, 0); /* nothing fails here */
 }
 
 /* The newest checkpoint's weights are those of the plain computation. */
@@ -269,6 +270,90 @@ static void test_async_resume(void **state) {
     }
 }
 
+/* Units summed before a step. One worker: the bytes of the plain computation, also where it was
+ * stopped and went on, and where units are refused. */
+static void test_accumulate(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int stop = 0; stop < 21; stop += 5) {
+            fake_begin(&f, servers == 2 ? HP_BOUNDED : HP_ASYNC, servers, 1, 7);
+            f.config.cluster.accumulate = 3;
+            f.config.optimizer.max_norm = 100;
+            f.loud = servers == 3 ? 5 : 0;
+            f.stop_after = stop;
+            run_well(&f);
+            if (stop > 0) {
+                assert_true(f.outcome.stopped == (f.outcome.step < 7));
+                assert_true(f.outcome.step * 3 >= stop);
+                is_reference(&f, 3, f.outcome.step);
+                fake_again(&f, 1 + servers % 3, 1, 7);
+                run_well(&f);
+            }
+            assert_int_equal(f.outcome.step, 7);
+            for (int u = 0; u < 22; u++) assert_int_equal(f.used[u], u < 21);
+            is_reference(&f, 3, 7);
+            fake_end(&f);
+        }
+}
+
+/* The norm of what meets in a step is not known to any server: each push is clipped by itself. */
+static void test_accumulate_clip(void **state) {
+    (void)state;
+    static fake_t f;
+    fake_begin(&f, HP_ASYNC, 1, 1, 1);
+    f.config.cluster.accumulate = 2;
+    f.config.optimizer.clip_norm = 0.01;
+    run_well(&f);
+    size_t n = (size_t)f.params.total;
+    float *once = fake_result(&f), *twice = NULL;
+    f.config.optimizer.clip_norm = 0.02;
+    fake_end(&f);
+    fake_begin(&f, HP_ASYNC, 1, 1, 1);
+    f.config.cluster.accumulate = 2;
+    f.config.optimizer.clip_norm = 0.02;
+    run_well(&f);
+    twice = fake_result(&f);
+    double sum = 0; /* the first moment is a tenth of the mean gradient: no longer than the limit */
+    for (size_t i = 0; i < n; i++) {
+        float m = once[n + i], m2 = twice[n + i];
+        sum += (double)m * m;
+        assert_true(m2 >= 1.99999f * m - 1e-9f * (m < 0) || m < 0);
+    }
+    assert_true(sum > 0 && sum <= 0.001 * 0.001 * 1.0001);
+    hp_free(once);
+    hp_free(twice);
+    fake_end(&f);
+}
+
+/* Several workers: every unit once, whole steps on every chunk, whatever the order. */
+static void test_accumulate_many(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int stop = 0; stop < 30; stop += 7) {
+        fake_begin(&f, HP_ASYNC, 3, 4, 10);
+        f.config.cluster.accumulate = 4;
+        f.seed = 31 + (uint64_t)stop;
+        f.stop_after = stop;
+        run_well(&f);
+        if (stop > 0) fake_again(&f, 2, 3, 10);
+        if (stop > 0) run_well(&f);
+        assert_int_equal(f.outcome.step, 10);
+        for (int u = 0; u < 41; u++) assert_int_equal(f.used[u], u < 40);
+        hp_checkpoint_t *checkpoint = NULL;
+        assert_int_equal(hp_checkpoint_open(f.run, "last", &checkpoint, NULL, NULL), HP_OK);
+        assert_int_equal(hp_checkpoint_position(checkpoint)->next_unit, 40);
+        assert_int_equal(hp_checkpoint_position(checkpoint)->outstanding, 0);
+        for (int64_t e = 0; e < f.params.total; e += 500) {
+            int64_t version = 0, updates = 0;
+            assert_int_equal(hp_checkpoint_chunk(checkpoint, e, &version, &updates, NULL), HP_OK);
+            assert_true(version == 10 && updates == 10);
+        }
+        hp_checkpoint_close(checkpoint);
+        fake_end(&f);
+    }
+}
+
 /* A worker that leaves early: its units go to others. */
 static void test_worker_leaves(void **state) {
     (void)state;
@@ -398,8 +483,10 @@ int main(void) {
         cmocka_unit_test(test_sync_checkpoints), cmocka_unit_test(test_async),
         cmocka_unit_test(test_async_one_worker), cmocka_unit_test(test_async_resume),
         cmocka_unit_test(test_worker_leaves),    cmocka_unit_test(test_nonfinite),
-        cmocka_unit_test(test_oversized),        cmocka_unit_test(test_bounded),
-        cmocka_unit_test(test_sync_schedule),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_accumulate),       cmocka_unit_test(test_accumulate_clip),
+        cmocka_unit_test(test_accumulate_many),  cmocka_unit_test(test_oversized),
+        cmocka_unit_test(test_bounded),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sync_schedule),
     };
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,13 +72,21 @@ static void test_lost(void **state) {
     assert_true(ps_units_retire(u, 1, 3));
     takes(u, 1, 0);
     assert_int_equal(ps_units_repeated(u), 1);
-    assert_true(ps_units_return(u, 1, 4));
+    assert_true(ps_units_return(u, 1, 4, false));
     takes(u, 1, 2);
+    assert_int_equal(ps_units_repeated(u), 2);
     assert_true(ps_units_retire(u, 1, 0));
     assert_true(ps_units_retire(u, 1, 2));
     takes(u, 1, 4);
+    assert_int_equal(ps_units_repeated(u), 2); /* nobody had seen anything of 4 */
+    assert_true(ps_units_return(u, 1, 4, true));
+    assert_int_equal(ps_units_pushed(u), 1);
+    takes(u, 1, 4);
+    assert_int_equal(ps_units_repeated(u), 3);
     takes(u, 1, 5);
     takes_none(u);
+    assert_int_equal(ps_units_pushed(u), 2);
+    assert_true(ps_units_whole(u, 3) && !ps_units_whole(u, 4)); /* 4 retired, 2 out */
     assert_false(ps_units_done(u));
     assert_true(ps_units_retire(u, 1, 4));
     assert_true(ps_units_retire(u, 1, 5));
@@ -109,7 +117,7 @@ static void test_limit(void **state) {
     ps_units_limit(u, 2);
     assert_int_equal(ps_units_leased(u), 2);
     assert_int_equal(ps_units_next(u), 2);
-    assert_true(ps_units_return(u, 0, 2));
+    assert_true(ps_units_return(u, 0, 2, false));
     takes_none(u); /* not handed out again */
     assert_true(ps_units_retire(u, 0, 0));
     assert_false(ps_units_done(u));
