@@ -238,7 +238,7 @@ sanitize: deps ## the tests under address, undefined and thread sanitizers
 .PHONY: bench
 bench: deps ## the speed of a training step on this machine
 	@$(PARALLEL) all
-	@$(BUILD)/hanps bench configs/bench.yaml
+	@$(BUILD)/hanps bench $(wildcard configs/bench/*.yaml)
 
 .PHONY: bench-peer
 bench-peer: all ## the same step in PyTorch, in turn with ours (needs python3-torch)

@@ -18,7 +18,7 @@
 enum { BATCHES = 4, SIDE = 10, TOKENS = 7, SEED = 1, LOG_LIMIT = 64 << 20 };
 
 typedef struct {
-    char folder[128], store[160], config[160], run[160];
+    char folder[CLI_BENCH_FOLDER], store[160], config[160], run[160];
 } places_t;
 
 /* fp16 numbers from 0 to 2, half of them zero. */
@@ -178,16 +178,24 @@ static hp_status_t train(const hp_config_t *config, const wk_model_shape_t *shap
     return read_totals(at, out, err);
 }
 
+hp_status_t cli_bench_folder(char folder[CLI_BENCH_FOLDER], hp_error_t *err) {
+    const char *parent = getenv("TMPDIR");
+    int n = snprintf(folder, CLI_BENCH_FOLDER, "%s/hanps-bench-XXXXXX",
+                     parent != NULL ? parent : "/tmp");
+    if (n >= CLI_BENCH_FOLDER)
+        return hp_fail(err, HP_INPUT, "TMPDIR: the path is longer than 100 bytes");
+    return mkdtemp(folder) != NULL ? HP_OK : hp_fail_errno(err, HP_IO, "%s", folder);
+}
+
+void cli_bench_folder_remove(const char *folder) {
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 hp_status_t cli_bench_run(const hp_config_t *config, const wk_model_shape_t *shape,
                           double questions_per_image, cli_bench_run_t *out, hp_error_t *err) {
     places_t at;
-    const char *parent = getenv("TMPDIR");
-    int n = snprintf(at.folder, sizeof at.folder, "%s/hanps-bench-XXXXXX",
-                     parent != NULL ? parent : "/tmp");
-    if (n >= (int)sizeof at.folder)
-        return hp_fail(err, HP_INPUT, "TMPDIR: the path is longer than 100 bytes");
-    if (mkdtemp(at.folder) == NULL) return hp_fail_errno(err, HP_IO, "%s", at.folder);
+    HP_TRY(cli_bench_folder(at.folder, err));
     hp_status_t status = train(config, shape, questions_per_image, &at, out, err);
-    nftw(at.folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    cli_bench_folder_remove(at.folder);
     return status;
 }

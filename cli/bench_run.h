@@ -11,6 +11,11 @@ typedef struct {
     double data_s, forward_s, backward_s, push_s, pull_s, wait_s;
 } cli_bench_run_t;
 
+/* A new folder in TMPDIR or /tmp, and its removal with all that is in it. */
+enum { CLI_BENCH_FOLDER = 128 };
+hp_status_t cli_bench_folder(char folder[CLI_BENCH_FOLDER], hp_error_t *err) HP_MUST_CHECK;
+void cli_bench_folder_remove(const char *folder);
+
 /* Trains config's model for run.steps steps from a store of random features that is made in a
  * temporary folder (TMPDIR, /tmp) and removed. hanps train's closing table goes to stdout. */
 hp_status_t cli_bench_run(const hp_config_t *config, const wk_model_shape_t *shape,

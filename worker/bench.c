@@ -15,7 +15,8 @@ struct wk_bench {
     hp_arena_t arena;
     int64_t rows;
     /* owned by the arena */
-    float *weights, *grads, *cells;
+    float *weights, *grads, *cells; /* cells, or pixels for a trunk */
+    size_t numbers;                 /* of all images */
     int *cell_offset, *image, *token_offset, *selected_offset, *selected;
     int32_t *token, *label;
     uint64_t *key;
@@ -38,12 +39,19 @@ static wk_model_limits_t count(const wk_bench_plan_t *plan) {
     return n;
 }
 
+static size_t numbers(const wk_bench_plan_t *plan, const wk_model_limits_t *n) {
+    const wk_model_shape_t *s = &plan->shape;
+    if (s->pixel_height == 0) return (size_t)n->cells * (size_t)s->channels;
+    return (size_t)n->images * (size_t)s->pixel_height * (size_t)s->pixel_width *
+           (size_t)s->channels;
+}
+
 static void take(wk_bench_t *b, const wk_bench_plan_t *plan, int64_t parameters) {
     const wk_model_limits_t *n = &b->limits;
     hp_arena_t *a = &b->arena;
     b->weights = hp_arena_take(a, (size_t)parameters, sizeof *b->weights);
     b->grads = hp_arena_take(a, (size_t)parameters, sizeof *b->grads);
-    b->cells = hp_arena_take(a, (size_t)n->cells * (size_t)plan->shape.channels, sizeof *b->cells);
+    b->cells = hp_arena_take(a, b->numbers, sizeof *b->cells);
     b->cell_offset = hp_arena_take(a, (size_t)n->images + 1, sizeof *b->cell_offset);
     b->image = hp_arena_take(a, (size_t)n->questions, sizeof *b->image);
     b->token_offset = hp_arena_take(a, (size_t)n->questions + 1, sizeof *b->token_offset);
@@ -61,7 +69,8 @@ static void take(wk_bench_t *b, const wk_bench_plan_t *plan, int64_t parameters)
 static void fill_batch(wk_bench_t *b, const wk_bench_plan_t *plan) {
     const wk_model_limits_t *n = &b->limits;
     hp_random_t random = hp_random(SEED, HP_RANDOM_TEST, 0, 0);
-    for (size_t i = 0; i < (size_t)n->cells * (size_t)plan->shape.channels; i++) {
+    const bool pixels = plan->shape.pixel_height > 0;
+    for (size_t i = 0; i < b->numbers; i++) {
         uint32_t bits = hp_random_u32(&random);
         b->cells[i] = bits & 1 ? (float)(bits >> 8) * 0x1p-24f : 0;
     }
@@ -76,7 +85,8 @@ static void fill_batch(wk_bench_t *b, const wk_bench_plan_t *plan) {
         b->token[t] = (int32_t)hp_random_below(&random, (uint64_t)plan->shape.words);
     b->batch = (nn_batch_t){.images = n->images,
                             .cell_offset = b->cell_offset,
-                            .cells = b->cells,
+                            .cells = pixels ? NULL : b->cells,
+                            .pixels = pixels ? b->cells : NULL,
                             .channels = plan->shape.channels,
                             .questions = n->questions,
                             .image = b->image,
@@ -130,6 +140,7 @@ hp_status_t wk_bench_create(const hp_config_t *config, const wk_bench_plan_t *pl
     HP_TRY(hp_allocate(&p, 1, sizeof(wk_bench_t), "bench", err));
     wk_bench_t *b = p;
     b->limits = count(plan);
+    b->numbers = numbers(plan, &b->limits);
     hp_status_t status = wk_model_create(config, &plan->shape, &b->limits, &b->model, err);
     if (status == HP_OK) {
         const hp_params_t *params = wk_model_params(b->model);
@@ -173,6 +184,7 @@ hp_status_t wk_bench_step(wk_bench_t *b, wk_bench_step_t *step, hp_error_t *err)
     if (b->rows == 0) b->rows = count_rows(b, &result.selection);
     *step = (wk_bench_step_t){.forward_s = middle - begin,
                               .backward_s = end - middle,
+                              .embed_backward_s = result.embed_backward_s,
                               .forward_madds = result.forward_madds,
                               .backward_madds = result.backward_madds,
                               .rows = b->rows};

@@ -25,6 +25,7 @@ typedef struct {
 /* Of one step; seconds. */
 typedef struct {
     double forward_s, backward_s;
+    double embed_backward_s; /* of backward: the image embedding's part */
     int64_t forward_madds, backward_madds;
     int64_t rows; /* distinct cells selected in the batch: what backward goes over */
 } wk_bench_step_t;

@@ -58,6 +58,7 @@ typedef struct {
     const int *presence_offset;            /* [questions + 1] */
     int64_t forward_madds, backward_madds; /* multiply-adds of matrix products of the last passes */
     int64_t embed_backward_madds;          /* those of the image embedding's backward alone */
+    double embed_backward_s;               /* and its seconds, a trunk's included */
     int64_t embed_backward_madds_dense;    /* what they would be if every cell had a gradient */
     int sparse_rows;           /* distinct rows of the sparse parameter with a gradient */
     const int32_t *sparse_row; /* [sparse_rows], ascending */

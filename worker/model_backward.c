@@ -1,3 +1,4 @@
+#include "common/clock.h"
 #include "worker/model_parts.h"
 #include "worker/nn/dropout.h"
 #include "worker/nn/embedding.h"
@@ -138,7 +139,9 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
     HP_TRY(classifier_backward(&run, &grad, &spare));
     const wk_grads_t to = {.q = grad_q, .x = model->grad_row[0], .state = model->grad_state};
     HP_TRY(wk_aggregate_backward(&run, grad, &to));
+    const double begin = hp_clock();
     HP_TRY(image_backward(&run, result));
+    result->embed_backward_s = hp_clock() - begin;
     HP_TRY(stack_backward(&run, &net->question, batch->questions, model->last, model->question_out,
                           &grad_q, &spare));
     if (net->question.count == 0)

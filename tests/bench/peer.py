@@ -27,7 +27,7 @@ import time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--hanps", required=True)
-parser.add_argument("--config", default="configs/bench.yaml")
+parser.add_argument("--config", default="configs/bench/W1.yaml")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--steps", type=int, default=6)
 parser.add_argument("--small", action="store_true", help="a tiny shape, one round: only to see that it works")

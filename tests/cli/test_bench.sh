@@ -3,26 +3,35 @@ set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
-"$HANPS" bench configs/bench.yaml --small --json "$scratch/bench.json" >"$scratch/out"
+"$HANPS" bench configs/bench/*.yaml --small --json "$scratch/bench.json" >"$scratch/out"
 grep -q '^sgemm: [0-9]* GFLOP/s$' "$scratch/out"
 python3 - "$scratch/bench.json" <<'END'
 import json, sys
 bench = json.load(open(sys.argv[1]))
 assert bench["machine"]["sgemm_flop_per_s"] > 0 and bench["machine"]["cores"] >= 1
 cases = bench["works"]["W1"]
-for name in "cells16_same", "cells16_own", "cells16_different", "cells100":
+for name in "same", "own", "different", "all", "own_ungrouped", "all_ungrouped":
     case = cases[name]
-    assert case["questions"] == 12 and case["images"] == 3 and case["examples_per_s"] > 0, name
+    images = 12 if "ungrouped" in name else 3
+    assert case["questions"] == 12 and case["images"] == images and case["examples_per_s"] > 0, name
+    assert 0 < case["embed_backward_s"] <= case["backward_s"], name
     assert abs(case["step_s"] * case["examples_per_s"] - 12) < 0.01
+for work in "W2", "W3", "W4-rn", "W4-han-rn":
+    assert list(bench["works"][work]) == ["own"] and bench["works"][work]["own"]["backward_flop"] > 0, work
+pairs = [bench["works"][work]["own"]["forward_flop"] for work in ("W4-rn", "W4-han-rn")]
+assert pairs[0] != pairs[1]
+server = cases["server"]
+assert server["updates_per_s"] > 0 and server["bytes_per_s"] > 0 and server["small_pull_s"] > 0
+assert 0 <= server["idle_share"] < 2 and server["parameters"] > 1000
 train = cases["train"]
 assert train["examples_per_s"] > 0 and train["forward_s"] > 0 and train["seconds"] >= train["backward_s"]
-same, different, everything = (cases[n] for n in ("cells16_same", "cells16_different", "cells100"))
+same, different, everything = (cases[n] for n in ("same", "different", "all"))
 assert same["cells_selected"] == 3 * 16 and different["cells_selected"] == 12 * 16 and everything["cells_selected"] == 300
 assert same["forward_flop"] <= everything["forward_flop"]
 assert same["backward_flop"] < different["backward_flop"] < everything["backward_flop"]
 END
 code=0
-"$HANPS" bench configs/bench.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
+"$HANPS" bench configs/bench/W1.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
 [ $code = 2 ] && [ "$(wc -l <"$scratch/err")" = 1 ]
 [ -z "$(find "$scratch" -name 'hanps-bench*')" ]
 
