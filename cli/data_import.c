@@ -56,6 +56,8 @@ static const char usage[] =
     "  --ranges-dataset N     where each image's cells of a ragged array begin and end "
     "(pos_boxes)\n"
     "  --boxes-dataset N      x1, y1, x2, y2 of each cell, axes as the features' (none)\n"
+    "  --image-sizes W,H      the arrays of the images' widths and heights, by which boxes are\n"
+    "                         divided, as data.coords needs them (boxes stay as they are)\n"
     "  --grid HxW             how the cells of ncellsc and nccells lie (on no grid)\n"
     "  --dtype T              numbers in the store: f16, bf16 or f32 (f16)\n"
     "  --encoding E           of the features in the store: raw; sparse: without their zeros; "
@@ -79,7 +81,7 @@ typedef struct {
     bool has_features;
     char *list[2 * MAX_SPLITS * WK_VQA_FILES]; /* copies that were cut at commas */
     int lists;
-    char command[TEXT];
+    char command[TEXT], sizes[256];
 } arguments_t;
 
 static hp_status_t whole(const char *option, const char *text, uint64_t least, uint64_t *out,
@@ -170,6 +172,22 @@ static hp_status_t parse_dtype(const char *option, const char *text, hp_dtype_t 
     return hp_fail(err, HP_INPUT, "%s %s: allowed are f16, f32, bf16", option, text);
 }
 
+/* Two names and a comma between. */
+static hp_status_t set_sizes(arguments_t *a, const char *text, hp_error_t *err) {
+    char *comma;
+    if (snprintf(a->sizes, sizeof a->sizes, "%s", text) >= (int)sizeof a->sizes ||
+        (comma = strchr(a->sizes, ',')) == NULL || comma == a->sizes || comma[1] == '\0' ||
+        strchr(comma + 1, ',') != NULL)
+        return hp_fail(err, HP_INPUT,
+                       "--image-sizes %s: two names are allowed, as in "
+                       "image_w,image_h",
+                       text);
+    *comma = '\0';
+    a->features.width_dataset = a->sizes;
+    a->features.height_dataset = comma + 1;
+    return HP_OK;
+}
+
 static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *err) {
     for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
         if (strcmp(hp_encoding_name(e), text) == 0) {
@@ -210,6 +228,7 @@ enum {
     ENCODING,
     SHAPE,
     RAW_DTYPE,
+    SIZES,
     MISSING,
     PIXELS,
     PIXEL_NAMES,
@@ -285,6 +304,8 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
         return parse_dtype("--dtype", value, &a->import.dtype, err);
     case SHAPE:
         return set_shape(a, value, err);
+    case SIZES:
+        return set_sizes(a, value, err);
     case RAW_DTYPE:
         return parse_dtype("--raw-dtype", value, &a->features.raw_dtype, err);
     case ENCODING:
@@ -359,6 +380,7 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"grid", 1, NULL, GRID},
                                           {"dtype", 1, NULL, DTYPE},
                                           {"shape", 1, NULL, SHAPE},
+                                          {"image-sizes", 1, NULL, SIZES},
                                           {"raw-dtype", 1, NULL, RAW_DTYPE},
                                           {"encoding", 1, NULL, ENCODING},
                                           {"missing-images", 1, NULL, MISSING},

@@ -18,7 +18,7 @@
 
 typedef enum { HP_PIXELS_NONE, HP_PIXELS_INVERTED, HP_PIXELS_MEDIAN } hp_pixel_norm_t;
 typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
-typedef enum { HP_COORDS_NONE, HP_COORDS_XY } hp_coords_t;
+typedef enum { HP_COORDS_NONE, HP_COORDS_XY, HP_COORDS_BOX } hp_coords_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
 typedef enum { HP_GEMM_AUTO, HP_GEMM_OPENBLAS, HP_GEMM_ONEDNN } hp_gemm_backend_t;
 typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;

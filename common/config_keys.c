@@ -56,9 +56,9 @@ const hp_key_t hp_keys[] = {
      .doc = "Pixels for the cnn: none, from 0 to 1; inverted, from 1 to 0; median, less the median "
             "of their channel in the image, so that the background is zero: hard attention selects "
             "by norm."},
-    {KEY(data.coords), .initial = "none", .choices = "none|xy",
-     .doc = "xy appends the cell's coordinates, -1 to 1. Without them sum pooling is blind to "
-            "position."},
+    {KEY(data.coords), .initial = "none", .choices = "none|xy|box",
+     .doc = "xy appends each cell's place, -1 to 1: its column and row, or its box's centre; box "
+            "appends x1, y1, x2, y2. Without them sum pooling is blind to position."},
     {KEY(data.blank_images), .initial = "false",
      .doc = "Control: every feature is zero, the model sees the question alone."},
     {KEY(data.prefetch), .initial = "2", RANGE(1, 64), .unit = "batches", RESUMABLE,

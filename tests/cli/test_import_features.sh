@@ -80,6 +80,9 @@ for save in (np.savez, np.savez_compressed):
     good(folder(lambda p, i: save(p, grid[i]), "npz") + on_grid, flat, grid_of=(H, W))  # the only array, arr_0
     good(folder(lambda p, i: save(p, x=flat[i].astype("f2")), "npz") + ["--layout", "ncellsc", "--grid", f"{H}x{W}"],
          flat, grid_of=(H, W))
+sized = folder(lambda p, i: np.savez(p, x=ragged[i], b=boxes[i] * np.array([64, 32, 64, 32], "f4"), w=64, h=np.float32(32)), "npz")
+sized += ["--features-dataset", "x", "--layout", "ncellsc", "--boxes-dataset", "b"]
+good(sized + ["--image-sizes", "w,h"], ragged, boxes)
 # raw numbers
 good(folder(lambda p, i: grid[i].tofile(p), "bin") + ["--shape", f"{H}x{W}x{C}"], flat, grid_of=(H, W))
 good(folder(lambda p, i: ragged[i].tofile(p), "bin") + ["--shape", f"*x{C}", "--layout", "ncellsc"], ragged)
@@ -121,6 +124,10 @@ safetensors("all.safetensors", image_features=("F32", np.concatenate(ragged)), i
             pos_boxes=("I32", np.stack([ends - [len(x) for x in ragged], ends], 1).astype("i4")))
 good(tensor + ["--features-dataset", "image_features", "--layout", "ragged", "--boxes-dataset", "image_bb",
                "--ids", "names.txt", "--names", "COCO_*_%012d.jpg"], ragged, boxes)
+safetensors("all.safetensors", features=("F32", np.concatenate(ragged)), ids=("I64", number), w=("I32", np.full(N, 64, "i4")),
+            h=("F32", np.full(N, 32, "f4")), b=("F32", np.concatenate(boxes) * np.array([64, 32, 64, 32], "f4")),
+            pos_boxes=("I32", np.stack([ends - [len(x) for x in ragged], ends], 1).astype("i4")))
+good(tensor + ["--layout", "ragged", "--boxes-dataset", "b", "--image-sizes", "w,h"], ragged, boxes)
 safetensors("all.safetensors", features=("BF16", bf16(np.concatenate(ragged))), ids=("I32", number.astype("i4")),
             pos_boxes=("I64", np.stack([ends - [len(x) for x in ragged], ends], 1)))
 good(tensor + ["--layout", "ragged"], exact, dtypes=("f32",))
@@ -196,6 +203,12 @@ os.mkfifo("files/80.npz")
 bad("80.npz is no file", *npz)
 os.remove("files/80.npz")
 bad("pattern '../%d.npz'", *npz, "--names", "../%d.npz")
+sized = folder(lambda p, i: np.savez(p, x=ragged[i], b=boxes[i], w=64 if i != 1 else -3, h=32), "npz")
+sized += ["--features-dataset", "x", "--layout", "ncellsc", "--boxes-dataset", "b"]
+bad(("image 20: a width of 0, a height of 32"), *sized, "--image-sizes", "w,h")
+bad(("files/10.npz: no array 'y'"), *sized, "--image-sizes", "w,y")
+bad(("files/10.npz: 'x' is no single number"), *sized, "--image-sizes", "w,x")
+bad("--image-sizes w: ", *sized, "--image-sizes", "w")
 raw = folder(lambda p, i: ragged[i].tofile(p), "bin")
 bad(("10.bin", f"{3 * C * 4} bytes, a multiple of 52 of f32"), *raw, "--shape", "*x13", "--layout", "ncellsc")
 bad(("10.bin", "of f32 are expected"), *raw, "--shape", "4x12", "--layout", "ncellsc")

@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "common/random.h"
+#include "worker/data/coords.h"
 #include "worker/data/pixel_norm.h"
 
 #include <limits.h>
@@ -14,6 +15,7 @@ struct wk_batch_memory {
     hp_arena_t arena;
     float *cells;      /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
     float *raw;        /* [shape.max_cells][info->channels]: an image before coordinates */
+    float *boxes;      /* [shape.max_cells][4], where coordinates come from boxes */
     int *cell_offset;  /* [limits.images + 1] */
     int *image;        /* [limits.questions] */
     int *token_offset; /* [limits.questions + 1] */
@@ -23,8 +25,6 @@ struct wk_batch_memory {
     wk_example_t *example;
     uint32_t *ordinal; /* [limits.images] */
 };
-
-static int extra_channels(hp_coords_t coords) { return coords == HP_COORDS_XY ? 2 : 0; }
 
 static bool from_pixels(const hp_config_t *config) {
     return strcmp(config->model.image.trunk, "cnn") == 0;
@@ -41,6 +41,10 @@ static hp_status_t pixel_shape(const hp_config_t *config, const hp_store_info_t 
         return hp_fail(err, HP_INPUT,
                        "model.image.trunk: cnn reads pixels, and store '%s' has none",
                        config->data.store);
+    if (config->data.coords == HP_COORDS_BOX)
+        return hp_fail(err, HP_INPUT,
+                       "data.coords: box is for features; to the cells of model.image.trunk: cnn "
+                       "xy can be appended");
     int rows, columns;
     HP_TRY(wk_model_grid(config, info->pixel_height, info->pixel_width, &rows, &columns, err));
     *shape = (wk_model_shape_t){.channels = 3,
@@ -58,15 +62,17 @@ static hp_status_t feature_shape(const hp_config_t *config, const hp_store_info_
                                  wk_model_shape_t *shape, hp_error_t *err) {
     if (info->feature_dtype == HP_DTYPE_NONE)
         return hp_fail(err, HP_INPUT, "store '%s' has no features", config->data.store);
-    if (config->data.coords != HP_COORDS_NONE && info->grid_height * info->grid_width == 0)
-        return hp_fail(err, HP_INPUT, "data.coords: the cells of store '%s' lie on no grid",
+    if (wk_coords_from_boxes(config->data.coords, info) && !info->boxes)
+        return hp_fail(err, HP_INPUT,
+                       "data.coords: the cells of store '%s' lie on no grid and have no boxes",
                        config->data.store);
-    *shape = (wk_model_shape_t){.channels = info->channels + extra_channels(config->data.coords),
-                                .max_cells = info->max_cells,
-                                .words = info->words,
-                                .answers = info->answers,
-                                .grid_height = info->grid_height,
-                                .grid_width = info->grid_width};
+    *shape =
+        (wk_model_shape_t){.channels = info->channels + wk_coords_channels(config->data.coords),
+                           .max_cells = info->max_cells,
+                           .words = info->words,
+                           .answers = info->answers,
+                           .grid_height = info->grid_height,
+                           .grid_width = info->grid_width};
     return HP_OK;
 }
 
@@ -107,6 +113,8 @@ static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     if (!plan->pixels)
         m->raw = hp_arena_take(
             &m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels, sizeof(float));
+    if (!plan->pixels && wk_coords_from_boxes(plan->coords, plan->info))
+        m->boxes = hp_arena_take(&m->arena, (size_t)plan->shape.max_cells * 4, sizeof(float));
     m->cell_offset = hp_arena_take(&m->arena, images + 1, sizeof(int));
     m->image = hp_arena_take(&m->arena, questions, sizeof(int));
     m->token_offset = hp_arena_take(&m->arena, questions + 1, sizeof(int));
@@ -170,19 +178,21 @@ void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels) {
     for (int c = 0; c < n; c++) scale(cells + (size_t)c * (size_t)channels, channels, factor);
 }
 
-/* -1 .. 1 over the centres of n columns or rows. */
-static float coordinate(int i, int n) {
-    return n > 1 ? -1.0f + 2.0f * (float)i / (float)(n - 1) : 0;
-}
-
-static void append_coordinates(const wk_batch_plan_t *plan, const float *raw, int n, float *out) {
-    int channels = plan->info->channels, width = plan->info->grid_width;
-    for (int c = 0; c < n; c++) {
-        memcpy(out, raw + (size_t)c * (size_t)channels, (size_t)channels * sizeof *out);
-        out[channels] = coordinate(c % width, width);
-        out[channels + 1] = coordinate(c / width, plan->info->grid_height);
-        out += channels + 2;
-    }
+/* Of a store whose cells lie on no grid. */
+static hp_status_t read_boxes(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                              hp_store_reader_t *reader, uint32_t image, int cells,
+                              hp_error_t *err) {
+    int n = 0;
+    HP_TRY(hp_store_read_boxes(reader, image, m->boxes, plan->shape.max_cells, &n, err));
+    if (n != cells)
+        return hp_fail(err, HP_CORRUPT, "image %lu has %d cells, but %d boxes",
+                       (unsigned long)image, cells, n);
+    if (!wk_coords_are_fractions(m->boxes, n))
+        return hp_fail(err, HP_INPUT,
+                       "data.coords: the boxes of image %lu are no fractions of its width and "
+                       "height; import with --image-sizes",
+                       (unsigned long)image);
+    return HP_OK;
 }
 
 /* The image's cells at `out`. */
@@ -199,7 +209,9 @@ static hp_status_t read_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
         return HP_OK;
     }
     wk_normalise(plan->norm, raw, n, plan->info->channels);
-    if (plan->coords == HP_COORDS_XY) append_coordinates(plan, raw, n, out);
+    if (plan->coords == HP_COORDS_NONE) return HP_OK;
+    if (m->boxes != NULL) HP_TRY(read_boxes(m, plan, reader, image, n, err));
+    wk_coords_append(plan->coords, plan->info, raw, m->boxes, n, out);
     return HP_OK;
 }
 

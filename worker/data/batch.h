@@ -8,8 +8,7 @@
  *   none       x_i
  * An image, or cell, that is zero stays zero.
  *
- * Coordinates `xy` are two more channels, not normalised: x from -1 (first column's centre) to 1
- * (last column's centre), y from -1 (first row) to 1; 0 where there is one column or row.
+ * Coordinates are two or four more channels, not normalised: worker/data/coords.h.
  *
  * `blank_images` makes every channel zero, coordinates included: all cells are alike, so that
  * neither the image nor a choice among its cells can tell anything.

@@ -188,6 +188,7 @@ void wk_features_close(wk_features_t *features) {
     wk_strings_release(&features->names);
     hp_free(features->values);
     hp_free(features->boxes);
+    hp_free(features->sizes);
     hp_free(features);
 }
 
@@ -224,6 +225,20 @@ static void from_fortran(const wk_features_t *f, bool channels_first, float *out
                                    : f->values[(c * width + x) * height + y];
 }
 
+/* The image's boxes, as fractions where its size is known. */
+static hp_status_t take_boxes(wk_features_t *f, uint64_t image, float *boxes, hp_error_t *err) {
+    const float *size = f->sizes != NULL ? f->sizes + 2 * image : f->size;
+    size_t n = 4 * (size_t)f->cells;
+    memcpy(boxes, f->boxes, n * sizeof *boxes);
+    if (f->options.width_dataset == NULL || f->fractions) return HP_OK;
+    if (!(size[0] >= 1 && size[1] >= 1))
+        return hp_fail(err, HP_INPUT, "%s: image %s: a width of %g, a height of %g",
+                       f->options.path, wk_features_name(f, image), (double)size[0],
+                       (double)size[1]);
+    for (size_t i = 0; i < n; i++) boxes[i] /= size[i % 2];
+    return HP_OK;
+}
+
 hp_status_t wk_features_read(wk_features_t *f, uint64_t image, float *out, float *boxes,
                              int *cells_p, hp_error_t *err) {
     f->cells = f->shape.cells;
@@ -236,7 +251,7 @@ hp_status_t wk_features_read(wk_features_t *f, uint64_t image, float *out, float
         transpose(f->values, channels, cells, out);
     else
         memcpy(out, f->values, cells * channels * sizeof *out);
-    if (f->shape.boxes) memcpy(boxes, f->boxes, cells * 4 * sizeof *boxes);
+    if (f->shape.boxes) HP_TRY(take_boxes(f, image, boxes, err));
     *cells_p = f->cells;
     return HP_OK;
 }

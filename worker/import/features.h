@@ -34,6 +34,9 @@ typedef struct {
     const char *ranges_dataset;
     /* x1, y1, x2, y2 and perhaps more, axes as the features'; NULL: none. */
     const char *boxes_dataset;
+    /* The images' widths and heights, by which boxes are divided; NULL: boxes stay as they are. In
+     * one file [images], in .npz a number. */
+    const char *width_dataset, *height_dataset;
     const char *pattern; /* names in a folder: %d, %012d or %s stands for the id */
     wk_layout_t layout;
     int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */

@@ -230,6 +230,41 @@ static hp_status_t read_boxes(wk_features_t *f, const open_file_t *file, hp_erro
     return HP_OK;
 }
 
+/* Width and height: numbers of their own. */
+static hp_status_t read_sizes(wk_features_t *f, const open_file_t *file, hp_error_t *err) {
+    const char *name[2] = {f->options.width_dataset, f->options.height_dataset};
+    for (int k = 0; k < 2; k++) {
+        array_t a = {0};
+        unsigned char number[8] = {0};
+        if (!wk_npz_is(file->fd))
+            return hp_fail(err, HP_INPUT, "an image's size is read from .npz files alone");
+        HP_TRY(wk_npz_find(file->fd, file->size, name[k], false, &a.member, err));
+        a.zip = true;
+        a.bytes = a.member.bytes;
+        HP_TRY(read_header(file, &a, err));
+        const wk_npy_t *h = &a.npy;
+        unsigned char head[HEADER];
+        size_t n = (size_t)h->bytes;
+        if (h->count != 1 || h->big_endian || h->offset + n > HEADER || h->type == 'b')
+            return hp_fail(err, HP_INPUT, "'%s' is no single number", name[k]);
+        HP_TRY(wk_npz_read(file->fd, &a.member, head, h->offset + n, err));
+        memcpy(number, head + h->offset, n);
+        if (h->type == 'f' && n == 8) {
+            double x;
+            memcpy(&x, number, sizeof x);
+            f->size[k] = (float)x;
+        } else if (h->type == 'f') {
+            hp_convert_to_f32(HP_CONVERT_SCALAR, n == 4 ? HP_DTYPE_F32 : HP_DTYPE_F16, number, 1,
+                              &f->size[k]);
+        } else { /* a negative one is too large */
+            uint64_t x;
+            memcpy(&x, number, sizeof x);
+            f->size[k] = x < 1 << 24 ? (float)x : 0;
+        }
+    }
+    return HP_OK;
+}
+
 static hp_status_t same_shape(const folder_t *n, const wk_features_shape_t *now, hp_error_t *err) {
     const wk_features_shape_t *first = &n->first;
     if (now->channels == first->channels && now->grid_height == first->grid_height &&
@@ -253,6 +288,7 @@ static hp_status_t read_open(wk_features_t *f, const open_file_t *file, hp_error
     f->cells = now.cells;
     f->fortran = a.npy.fortran;
     HP_TRY(read_array(n, file, &a, f->values, err));
+    if (f->shape.boxes && f->options.width_dataset != NULL) HP_TRY(read_sizes(f, file, err));
     return f->shape.boxes ? read_boxes(f, file, err) : HP_OK;
 }
 

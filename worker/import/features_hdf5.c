@@ -199,6 +199,33 @@ static hp_status_t open_boxes(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     return HP_OK;
 }
 
+static hp_status_t read_sizes(wk_features_t *f, const hdf5_t *h, hp_error_t *err) {
+    const char *name[2] = {f->options.width_dataset, f->options.height_dataset};
+    void *p = NULL, *one = NULL;
+    if (name[0] == NULL || !f->shape.boxes) return HP_OK;
+    HP_TRY(hp_allocate(&p, f->shape.images, 2 * sizeof(float), "sizes", err));
+    f->sizes = p;
+    HP_TRY(hp_allocate(&one, f->shape.images, sizeof(float), "sizes", err));
+    hp_status_t status = HP_OK;
+    for (int k = 0; status == HP_OK && k < 2; k++) {
+        hid_t array = -1;
+        hsize_t size = 0;
+        status = open_array(f, h->file, name[k], &array, &size, 1, err);
+        if (status == HP_OK && size != f->shape.images)
+            status = hp_fail(err, HP_INPUT, "%s: dataset '%s' has %llu sizes for %llu images",
+                             f->options.path, name[k], (unsigned long long)size,
+                             (unsigned long long)f->shape.images);
+        if (status == HP_OK &&
+            H5Dread(array, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, one) < 0)
+            status = hdf5_fail(f, name[k], err);
+        if (array >= 0) H5Dclose(array);
+        for (uint64_t i = 0; status == HP_OK && i < size; i++)
+            f->sizes[2 * i + (uint64_t)k] = ((float *)one)[i];
+    }
+    hp_free(one);
+    return status;
+}
+
 static hp_status_t room_for_half(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     void *p = NULL;
     if (h->dtype != HP_DTYPE_F16) return HP_OK;
@@ -357,6 +384,7 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     if (status == HP_OK) status = open_dataset(f, h, err);
     if (status == HP_OK) status = room_for_half(f, h, err);
     if (status == HP_OK) status = open_boxes(f, h, err);
+    if (status == HP_OK) status = read_sizes(f, h, err);
     if (status == HP_OK) status = open_ids(f, h, err);
     H5Eset_auto2(H5E_DEFAULT, printer, context);
     return status;

@@ -333,6 +333,35 @@ static hp_status_t open_boxes(wk_features_t *f, safetensors_t *s, hp_error_t *er
     return HP_OK;
 }
 
+static hp_status_t read_sizes(wk_features_t *f, safetensors_t *s, hp_error_t *err) {
+    const char *name[2] = {f->options.width_dataset, f->options.height_dataset};
+    void *p = NULL;
+    if (name[0] == NULL || !f->shape.boxes) return HP_OK;
+    HP_TRY(hp_allocate(&p, f->shape.images, 2 * sizeof(float), "sizes", err));
+    f->sizes = p;
+    for (int k = 0; k < 2; k++) {
+        tensor_t t;
+        long long *whole = NULL;
+        HP_TRY(find_tensor(f, s, name[k], &t, err));
+        if (t.dims != 1 || t.count != f->shape.images)
+            return hp_fail(err, HP_INPUT, "%s: tensor '%s' has %llu sizes for %llu images",
+                           f->options.path, name[k], (unsigned long long)t.count,
+                           (unsigned long long)f->shape.images);
+        if (strchr(t.dtype, 'F') == NULL) HP_TRY(read_whole(f, s, &t, &whole, err));
+        hp_status_t status = HP_OK;
+        for (uint64_t i = 0; status == HP_OK && i < t.count; i++) {
+            float *to = &f->sizes[2 * i + (uint64_t)k];
+            if (whole != NULL)
+                *to = (float)whole[i];
+            else
+                status = read_rows(f, s, &t, i, 1, to, err);
+        }
+        hp_free(whole);
+        HP_TRY(status);
+    }
+    return HP_OK;
+}
+
 static hp_status_t open_ids(wk_features_t *f, const safetensors_t *s, hp_error_t *err) {
     const char *name = f->options.ids_dataset;
     tensor_t t;
@@ -378,5 +407,6 @@ hp_status_t wk_features_open_safetensors(wk_features_t *f, hp_error_t *err) {
     size_t boxes = s->has_boxes ? (size_t)f->shape.cells * (size_t)s->box_columns : 0;
     HP_TRY(hp_allocate(&p, numbers > boxes ? numbers : boxes, 8, "an image", err));
     s->raw = p;
+    HP_TRY(read_sizes(f, s, err));
     return open_ids(f, s, err);
 }

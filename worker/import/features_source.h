@@ -14,7 +14,10 @@ struct wk_features {
     bool fortran;       /* of the image being read: its axes are stored in reverse */
     float *values;      /* one image as its file has it */
     float *boxes;       /* [cells][4], where the shape says so */
-    int cells;          /* of the image being read, where it is ragged */
+    float *sizes;       /* [images][2]: width and height; NULL: read gives them to `size` */
+    float size[2];
+    bool fractions; /* boxes are divided already */
+    int cells;      /* of the image being read, where it is ragged */
     /* Reads the image's numbers to `values`, in the file's order, and its boxes. */
     hp_status_t (*read)(wk_features_t *features, uint64_t image, hp_error_t *err);
     void (*close)(void *source);

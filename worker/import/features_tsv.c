@@ -211,7 +211,7 @@ hp_status_t wk_features_open_tsv(wk_features_t *f, hp_error_t *err) {
     memset(t->digit, 255, sizeof t->digit);
     for (int i = 0; i < 64; i++) t->digit[(unsigned char)digits[i]] = (unsigned char)i;
     f->shape.dtype = HP_DTYPE_F32;
-    f->shape.ragged = f->shape.boxes = true;
+    f->shape.ragged = f->shape.boxes = f->fractions = true;
     HP_TRY(index_rows(f, t, err));
     t->text_room = encoded((size_t)f->shape.cells * 16) + 1 +
                    encoded((size_t)f->shape.cells * (size_t)f->shape.channels * 4);

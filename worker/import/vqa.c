@@ -63,6 +63,10 @@ static hp_status_t collect_sources(wk_vqa_job_t *job, hp_error_t *err) {
         identify(job, text);
         HP_TRY(add_source(job, f->path, err));
         if (f->ids_file != NULL) HP_TRY(add_source(job, f->ids_file, err));
+        if (f->width_dataset != NULL) {
+            identify(job, f->width_dataset);
+            identify(job, f->height_dataset);
+        }
         if (f->raw_dims > 0) {
             snprintf(text, sizeof text, "raw %s %llu %llu %llu", hp_dtype_name(f->raw_dtype),
                      (unsigned long long)f->raw_size[0], (unsigned long long)f->raw_size[1],

@@ -1,0 +1,50 @@
+#include "worker/data/coords.h"
+
+#include <stddef.h>
+#include <string.h>
+
+int wk_coords_channels(hp_coords_t coords) {
+    return coords == HP_COORDS_BOX ? 4 : coords == HP_COORDS_XY ? 2 : 0;
+}
+
+bool wk_coords_from_boxes(hp_coords_t coords, const hp_store_info_t *info) {
+    return coords != HP_COORDS_NONE && info->grid_height * info->grid_width == 0;
+}
+
+/* -1 .. 1 over the centres of n columns or rows. */
+static float centre(int i, int n) { return n > 1 ? -1.0f + 2.0f * (float)i / (float)(n - 1) : 0; }
+
+/* -1 .. 1 over the edges of n columns or rows. */
+static float edge(int i, int n) { return -1.0f + 2.0f * (float)i / (float)n; }
+
+static void place(hp_coords_t coords, const hp_store_info_t *info, const float *box, int cell,
+                  float *out) {
+    int height = info->grid_height, width = info->grid_width;
+    bool grid = height * width > 0;
+    int x = grid ? cell % width : 0, y = grid ? cell / width : 0;
+    if (coords == HP_COORDS_XY) {
+        out[0] = grid ? centre(x, width) : box[0] + box[2] - 1;
+        out[1] = grid ? centre(y, height) : box[1] + box[3] - 1;
+        return;
+    }
+    out[0] = grid ? edge(x, width) : 2 * box[0] - 1;
+    out[1] = grid ? edge(y, height) : 2 * box[1] - 1;
+    out[2] = grid ? edge(x + 1, width) : 2 * box[2] - 1;
+    out[3] = grid ? edge(y + 1, height) : 2 * box[3] - 1;
+}
+
+void wk_coords_append(hp_coords_t coords, const hp_store_info_t *info, const float *raw,
+                      const float *boxes, int n, float *out) {
+    size_t channels = (size_t)info->channels, more = (size_t)wk_coords_channels(coords);
+    for (int c = 0; c < n; c++) {
+        memcpy(out, raw + (size_t)c * channels, channels * sizeof *out);
+        place(coords, info, boxes != NULL ? boxes + 4 * (size_t)c : NULL, c, out + channels);
+        out += channels + more;
+    }
+}
+
+bool wk_coords_are_fractions(const float *boxes, int n) {
+    for (int i = 0; i < 4 * n; i++)
+        if (!(boxes[i] >= -0.5f && boxes[i] <= 1.5f)) return false;
+    return true;
+}

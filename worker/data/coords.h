@@ -1,0 +1,27 @@
+/* A cell's place in the image as further channels of its features, from -1 (left, top) to 1.
+ *
+ *   xy    x, y: on a grid from the first column's and row's centre to the last's, 0 where there is
+ *         one alone; of boxes the centre
+ *   box   x1, y1, x2, y2: the box, or the grid's cell */
+#ifndef WK_COORDS_H
+#define WK_COORDS_H
+
+#include "common/config.h"
+#include "common/store.h"
+
+#include <stdbool.h>
+
+int wk_coords_channels(hp_coords_t coords);
+
+/* Boxes are needed: the cells lie on no grid. */
+bool wk_coords_from_boxes(hp_coords_t coords, const hp_store_info_t *info);
+
+/* The n cells of raw[n][info->channels] to out[n][info->channels + wk_coords_channels(coords)].
+ * boxes: [n][4], fractions of the image's width and height; not read where there is a grid. */
+void wk_coords_append(hp_coords_t coords, const hp_store_info_t *info, const float *raw,
+                      const float *boxes, int n, float *out);
+
+/* Are these fractions? Detectors' boxes may reach a little beyond the image. */
+bool wk_coords_are_fractions(const float *boxes, int n);
+
+#endif
