@@ -194,6 +194,8 @@ void wk_features_close(wk_features_t *features) {
 
 const wk_features_shape_t *wk_features_shape(const wk_features_t *f) { return &f->shape; }
 
+const char *wk_features_path(const wk_features_t *f) { return f->options.path; }
+
 const char *wk_features_name(const wk_features_t *f, uint64_t image) {
     return wk_strings_get(&f->names, (uint32_t)image);
 }

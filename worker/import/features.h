@@ -62,6 +62,7 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
 void wk_features_close(wk_features_t *features);
 
 const wk_features_shape_t *wk_features_shape(const wk_features_t *features);
+const char *wk_features_path(const wk_features_t *features);
 const char *wk_features_name(const wk_features_t *features, uint64_t image); /* its id */
 int64_t wk_features_find(const wk_features_t *features, const char *id);     /* -1: none */
 

@@ -289,7 +289,7 @@ static hp_status_t run(wk_vqa_job_t *job, hp_error_t *err) {
 }
 
 hp_status_t wk_vqa_import(const wk_vqa_import_t *import, wk_vqa_report_t *report, hp_error_t *err) {
-    wk_vqa_job_t job = {.import = import, .level = hp_convert_best()};
+    wk_vqa_job_t job = {.import = import};
     hp_status_t status = run(&job, err);
     hp_store_writer_abandon(job.writer);
     wk_vqa_close_images(&job);

@@ -20,15 +20,13 @@ hp_status_t wk_vqa_open_images(wk_vqa_job_t *job, hp_error_t *err) {
 }
 
 void wk_vqa_close_images(wk_vqa_job_t *job) {
+    wk_features_ahead_close(job->ahead);
     wk_features_close(job->features);
     wk_files_release(&job->pictures);
     wk_files_release(&job->pixels);
     wk_picture_release(&job->resized);
     hp_free(job->ordinal);
     hp_free(job->written);
-    hp_free(job->values);
-    hp_free(job->boxes);
-    hp_free(job->payload);
     hp_free(job->picture);
 }
 
@@ -97,33 +95,10 @@ hp_status_t wk_vqa_open_writer(wk_vqa_job_t *job, hp_error_t *err) {
         plan.max_cells = s->cells;
         plan.channels = s->channels;
         plan.boxes = s->boxes;
-        size_t n = (size_t)s->cells * (size_t)s->channels;
-        void *p = NULL;
-        HP_TRY(hp_allocate(&p, n, sizeof(float), "features", err));
-        job->values = p;
-        HP_TRY(hp_allocate(&p, (size_t)s->cells, 4 * sizeof(float), "boxes", err));
-        job->boxes = p;
-        HP_TRY(hp_allocate(&job->payload, n, hp_dtype_size(i->dtype), "features", err));
     }
     if (i->pixels != NULL)
         HP_TRY(wk_picture_allocate(i->pixel_width, i->pixel_height, &job->resized, err));
     return hp_store_writer_open(i->out, &plan, &job->writer, err);
-}
-
-static hp_status_t read_features(wk_vqa_job_t *job, uint64_t image, int *cells_p, hp_error_t *err) {
-    const wk_features_shape_t *s = wk_features_shape(job->features);
-    hp_dtype_t dtype = job->import->dtype;
-    HP_TRY(wk_features_read(job->features, image, job->values, job->boxes, cells_p, err));
-    size_t n = (size_t)*cells_p * (size_t)s->channels;
-    size_t bad = hp_convert_find_bad(dtype, job->values, n);
-    if (bad < n)
-        return hp_fail(err, HP_INPUT, "%s: image %s, cell %zu, channel %zu: %g %s %s",
-                       job->import->features->path, wk_features_name(job->features, image),
-                       bad / (size_t)s->channels, bad % (size_t)s->channels,
-                       (double)job->values[bad], "is no finite number of dtype",
-                       hp_dtype_name(dtype));
-    hp_convert_from_f32(job->level, dtype, job->values, n, job->payload);
-    return HP_OK;
 }
 
 static hp_status_t read_picture(wk_vqa_job_t *job, const char *id, size_t *bytes_p,
@@ -205,12 +180,17 @@ static hp_status_t check_kept(wk_vqa_job_t *job, uint64_t total, hp_error_t *err
 hp_status_t wk_vqa_write_images(wk_vqa_job_t *job, hp_error_t *err) {
     uint64_t total = job->features != NULL ? wk_features_shape(job->features)->images : job->write;
     HP_TRY(check_kept(job, total, err));
+    if (job->features != NULL)
+        HP_TRY(wk_features_ahead_open(job->features, job->import->dtype, job->report.kept_images,
+                                      &job->ahead, err));
     for (uint64_t i = job->report.kept_images; i < total; i++) {
         hp_store_image_t image = {.name = image_name(job, i)};
         if (job->features != NULL) {
-            HP_TRY(read_features(job, i, &image.cells, err));
-            image.features = job->payload;
-            image.boxes = wk_features_shape(job->features)->boxes ? job->boxes : NULL;
+            wk_features_image_t features;
+            HP_TRY(wk_features_ahead_take(job->ahead, &features, err));
+            image.features = features.features;
+            image.boxes = features.boxes;
+            image.cells = features.cells;
         }
         if (job->import->pixels != NULL) {
             HP_TRY(read_pixels(job, image.name, err));

@@ -2,8 +2,8 @@
 #ifndef WK_VQA_INTERNAL_H
 #define WK_VQA_INTERNAL_H
 
-#include "common/store_convert.h"
 #include "common/store_write.h"
+#include "worker/import/features_ahead.h"
 #include "worker/import/pattern.h"
 #include "worker/import/vqa.h"
 #include "worker/import/vqa_json.h"
@@ -29,9 +29,7 @@ typedef struct {
     int sources;
     char *identity;
     hp_store_writer_t *writer;
-    float *values; /* features of an image */
-    float *boxes;
-    void *payload; /* the same as the store keeps them */
+    wk_features_ahead_t *ahead;
     char *token_text;
     int32_t *token;
     hp_answer_t *human;
@@ -39,7 +37,6 @@ typedef struct {
     wk_picture_t resized; /* pixels of an image */
     unsigned char *picture;
     size_t picture_room;
-    hp_convert_level_t level;
 } wk_vqa_job_t;
 
 void wk_vqa_progress(const wk_vqa_job_t *job, const char *what, uint64_t done, uint64_t total);
