@@ -14,42 +14,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static hp_status_t hash_blocks(hp_store_writer_t *w, uint64_t *bytes_p, uint64_t **hash_p,
-                               size_t *count_p, hp_error_t *err) {
-    char name[4096];
-    snprintf(name, sizeof name, "%s/%s", w->partial, HP_STORE_DATA);
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0 || fsync(fd) != 0) {
-        hp_fail_errno(err, HP_IO, "%s", name);
-        if (fd >= 0) close(fd);
-        return HP_IO;
-    }
-    size_t blocks = (size_t)(((uint64_t)st.st_size + HP_STORE_BLOCK - 1) / HP_STORE_BLOCK);
-    void *hash = NULL, *buffer = NULL;
-    hp_status_t status = hp_allocate(&hash, blocks, 8, "hashes", err);
-    if (status == HP_OK) status = hp_allocate(&buffer, HP_STORE_BLOCK, 1, "a block", err);
-    for (size_t i = 0; status == HP_OK && i < blocks; i++) {
-        size_t want = HP_STORE_BLOCK, done = 0;
-        uint64_t at = i * HP_STORE_BLOCK, rest = (uint64_t)st.st_size - at;
-        if (want > rest) want = (size_t)rest;
-        while (done < want) {
-            ssize_t n = pread(fd, (char *)buffer + done, want - done, (off_t)(at + done));
-            if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) break;
-            done += (size_t)n;
-        }
-        if (done < want) status = hp_fail_errno(err, HP_IO, "reading %s", name);
-        ((uint64_t *)hash)[i] = XXH3_64bits(buffer, want);
-    }
-    hp_free(buffer);
-    close(fd);
-    *bytes_p = (uint64_t)st.st_size;
-    *hash_p = hash;
-    *count_p = blocks;
-    return status;
-}
-
 static void describe(const hp_store_writer_t *w, Hanps__StoreManifest *m) {
     const hp_store_plan_t *p = &w->plan;
     m->feature_dtype = (Hanps__StoreManifest__Dtype)p->feature_dtype;
@@ -140,16 +104,15 @@ hp_status_t hp_store_write_manifest(hp_store_writer_t *w, hp_error_t *err) {
     m.created = created;
     describe(w, &m);
     void *splits = NULL, *split_p = NULL, *sources = NULL, *source_p = NULL;
-    uint64_t *hash = NULL;
     size_t ns = (size_t)w->splits, no = (size_t)w->plan.sources;
     hp_status_t status = hp_allocate(&splits, ns, sizeof(Hanps__StoreManifest__Split), "m", err);
     if (status == HP_OK) status = hp_allocate(&split_p, ns, sizeof(void *), "m", err);
     if (status == HP_OK)
         status = hp_allocate(&sources, no, sizeof(Hanps__StoreManifest__Source), "m", err);
     if (status == HP_OK) status = hp_allocate(&source_p, no, sizeof(void *), "m", err);
-    if (status == HP_OK) status = hash_blocks(w, &m.data_bytes, &hash, &m.n_block_xxh3, err);
+    if (status == HP_OK) status = hp_store_blocks_finish(w, &m.data_bytes, &m.n_block_xxh3, err);
     if (status == HP_OK) {
-        m.block_xxh3 = hash;
+        m.block_xxh3 = w->blocks.hash;
         m.n_split = ns;
         m.split = split_p;
         for (size_t i = 0; i < ns; i++) {
@@ -175,7 +138,6 @@ hp_status_t hp_store_write_manifest(hp_store_writer_t *w, hp_error_t *err) {
     hp_free(split_p);
     hp_free(sources);
     hp_free(source_p);
-    hp_free(hash);
     return status;
 }
 

@@ -50,7 +50,8 @@ static hp_status_t grow(void **array, size_t *capacity, size_t need, size_t size
 /* ---- transactions -------------------------------------------------------------------------- */
 
 static hp_status_t begin(hp_store_writer_t *w, hp_error_t *err) {
-    int code = mdb_txn_begin(w->env, NULL, 0, &w->txn);
+    int code = hp_store_blocks_forget(w);
+    if (code == 0) code = mdb_txn_begin(w->env, NULL, 0, &w->txn);
     w->pending = 0;
     return code == 0 ? HP_OK : lmdb_fail(w, code, err);
 }
@@ -64,19 +65,23 @@ static hp_status_t commit(hp_store_writer_t *w, hp_error_t *err) {
     mdb_env_info(w->env, &info);
     mdb_env_stat(w->env, &stat);
     w->used = (info.me_last_pgno + 1) * stat.ms_psize;
-    return HP_OK;
+    return hp_store_blocks_follow(w, err);
+}
+
+static size_t batch_bytes(const hp_store_writer_t *w) {
+    return w->plan.batch_bytes > 0 ? w->plan.batch_bytes : BATCH_BYTES;
 }
 
 /* Room for records of `bytes` in this transaction and this map; starts new ones when needed. */
 static hp_status_t make_room(hp_store_writer_t *w, size_t bytes, hp_error_t *err) {
     size_t need = bytes + bytes / 8 + ((size_t)16 << 20); /* page ends, tree, free list */
-    bool full = w->pending > BATCH_BYTES;
+    bool full = w->pending > batch_bytes(w);
     if (!full && w->used + w->pending + w->pending / 8 + need < w->map) {
         w->pending += bytes + 64;
         return HP_OK;
     }
     HP_TRY(commit(w, err));
-    if (w->used + need + 2 * BATCH_BYTES > w->map) {
+    if (w->used + need + 2 * batch_bytes(w) > w->map) {
         size_t map = (w->used * 2 + need + MAP_STEP) / MAP_STEP * MAP_STEP;
         int code = mdb_env_set_mapsize(w->env, map);
         if (code != 0) return lmdb_fail(w, code, err);
@@ -245,6 +250,7 @@ static void release(hp_store_writer_t *w) {
     hp_free((void *)w->plan.tokenizer);
     hp_free((void *)w->plan.command);
     hp_free((void *)w->plan.identity);
+    hp_store_blocks_release(&w->blocks);
     hp_free(w->record);
     hp_free(w->word);
     hp_free(w->answer);

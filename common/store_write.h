@@ -36,6 +36,7 @@ typedef struct {
     const char *command;   /* provenance: how the store was made, one line; NULL: "" */
     int sources;
     const hp_store_source_t *source;
+    size_t batch_bytes; /* of a transaction, which is what an interruption loses; 0: 64 MiB */
     /* NULL: a PATH.partial left behind is replaced. Otherwise whatever the result depends on
      * (options, files with their sizes and times): a PATH.partial of the same identity is
      * continued, of another one refused. */

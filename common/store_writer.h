@@ -13,6 +13,14 @@
 
 #include "common/store_format.h"
 
+/* Hashes of the blocks of data.mdb, where they are known. */
+typedef struct {
+    uint64_t *hash;
+    unsigned char *known; /* [room] */
+    size_t room;
+    uint64_t settled[2]; /* bytes of the file after the last transactions */
+} hp_store_blocks_t;
+
 struct hp_store_writer {
     char *path, *partial;
     hp_store_plan_t plan;
@@ -22,6 +30,7 @@ struct hp_store_writer {
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi dbi[HP_DB_COUNT];
+    hp_store_blocks_t blocks;
     size_t map, used, pending; /* bytes: of the map, committed, in the transaction */
     uint64_t images, questions, picture_count;
     uint64_t *seen; /* hashes of the names, open addressing; 0 is free */
@@ -38,6 +47,14 @@ struct hp_store_writer {
     bool failed; /* the transaction holds part of an image */
     char name[4096];
 };
+
+/* store_blocks.c. Before a transaction: forget the blocks that it may write to; LMDB's code. After
+ * one: hash what has settled. At the end, the file closed and whole: hash the rest. */
+int hp_store_blocks_forget(hp_store_writer_t *w);
+hp_status_t hp_store_blocks_follow(hp_store_writer_t *w, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t hp_store_blocks_finish(hp_store_writer_t *w, uint64_t *bytes_p, size_t *count_p,
+                                   hp_error_t *err) HP_MUST_CHECK;
+void hp_store_blocks_release(hp_store_blocks_t *blocks);
 
 /* store_finish.c: hash the data file, which is closed and whole; write and sync the manifest. */
 hp_status_t hp_store_write_manifest(hp_store_writer_t *w, hp_error_t *err) HP_MUST_CHECK;
