@@ -9,6 +9,7 @@ const cli_command_t *cli_commands(void) {
         {"checkpoint", "list, verify, show and compare checkpoints", cli_checkpoint},
         {"config", "print a configuration, or all its keys", cli_config},
         {"data", "make, import, describe and verify data sets", cli_data},
+        {"doctor", "look at a cluster before a run: builds, networks, clocks, memory", cli_doctor},
         {"eval", "score a trained model on a split", cli_eval},
         {"export", "write the weights as npz or safetensors", cli_export},
         {"import-weights", "begin a run with weights from a file", cli_import_weights},

@@ -35,6 +35,7 @@ hp_status_t cli_extract(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_export(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_selection(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_table(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_doctor(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_stop(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_ask(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_bench(int argc, char **argv, hp_error_t *err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void usage(FILE *out) {
@@ -27,6 +28,15 @@ static void leave_exit_status(int code) {
     fclose(out);
 }
 
+/* MPI's start waits for all ranks without a limit: the launcher sees here who has come. */
+static void leave_sign(void) {
+    const char *folder = getenv("HANPS_EXIT_FOLDER"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    char path[4096];
+    if (folder == NULL || rank == NULL) return;
+    snprintf(path, sizeof path, "%s/started.%s", folder, rank);
+    (void)mkdir(path, 0777); /* no matter for the run itself */
+}
+
 /* Between two products oneDNN's threads (libgomp's) spin for milliseconds on cores that the
  * servers, the reader or other workers could use. How long is read when libgomp is loaded, before
  * main: so the program begins once more. */
@@ -38,6 +48,7 @@ static void spin_briefly(char **argv) {
 
 int main(int argc, char **argv) {
     spin_briefly(argv);
+    leave_sign();
     if (argc < 2) {
         usage(stderr);
         return 2;

@@ -508,3 +508,16 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     if (clean) hp_free(s);
     return st;
 }
+
+hp_status_t ps_server_memory(const hp_config_t *config, const hp_params_t *params, int servers,
+                             int server, size_t *bytes_p, hp_error_t *err) {
+    hp_shard_plan_t plan;
+    HP_TRY(hp_shard_plan_create(params, servers, &plan, err));
+    size_t push = 0;
+    for (int i = 0; i < plan.chunks; i++)
+        if (plan.chunk[i].server == server)
+            push += (size_t)hp_chunk_push_words(&plan.chunk[i], plan.chunk[i].rows) * sizeof(float);
+    *bytes_p = ps_shard_memory(&plan, server) + (size_t)config->cluster.slots * push;
+    hp_shard_plan_release(&plan);
+    return HP_OK;
+}

@@ -43,4 +43,8 @@ typedef struct {
 hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outcome,
                           hp_error_t *err) HP_MUST_CHECK;
 
+/* Bytes that a server allocates, with what a checkpoint keeps while it is written. */
+hp_status_t ps_server_memory(const hp_config_t *config, const hp_params_t *params, int servers,
+                             int server, size_t *bytes_p, hp_error_t *err) HP_MUST_CHECK;
+
 #endif

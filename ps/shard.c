@@ -80,6 +80,11 @@ static hp_status_t create_chunk(ps_shard_t *shard, int i, hp_error_t *err) {
     return HP_OK;
 }
 
+size_t ps_shard_memory(const hp_shard_plan_t *plan, int server) {
+    /* the sum, the states, the first update's buffer, the weights before the newest; a cut's */
+    return (1 + STATES + 1 + 1 + STATES) * (size_t)plan->server_floats[server] * sizeof(float);
+}
+
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
                             const ps_adam_t *adam, hp_decay_on_t decay_on, bool lazy, bool keep,
                             ps_shard_t **shard_p, hp_error_t *err) {

@@ -29,6 +29,8 @@ typedef struct ps_buffer {
 hp_status_t ps_shard_create(const hp_shard_plan_t *plan, const hp_params_t *params, int server,
                             const ps_adam_t *adam, hp_decay_on_t decay_on, bool lazy, bool keep,
                             ps_shard_t **shard_p, hp_error_t *err) HP_MUST_CHECK;
+/* Most bytes of a server's shard: what Adam reads and writes, and the copies that a cut keeps. */
+size_t ps_shard_memory(const hp_shard_plan_t *plan, int server);
 void ps_shard_destroy(ps_shard_t *shard);
 
 /* Version 0: initial weights, or what a checkpoint holds. */

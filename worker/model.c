@@ -69,9 +69,10 @@ static void take_all(wk_model_t *model) {
             model->grad_row[i] = take(model, rows, widest(&net->image, net->channels));
 }
 
-hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,
-                            const wk_model_limits_t *limits, wk_model_t **model_p,
-                            hp_error_t *err) {
+/* Everything but the workspace, which is measured. */
+static hp_status_t plan_model(const hp_config_t *config, const wk_model_shape_t *shape,
+                              const wk_model_limits_t *limits, wk_model_t **model_p,
+                              hp_error_t *err) {
     if (limits->images < 1 || limits->questions < 1 || limits->tokens < 1 || limits->cells < 1)
         return hp_fail(err, HP_INTERNAL,
                        "model: batches of %d images, %d questions, %d words, %d cells",
@@ -94,15 +95,36 @@ hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *s
     status = wk_engine_open(config, model, err);
     if (status != HP_OK) goto destroy;
     take_all(model);
-    status = hp_arena_commit(&model->arena, "the model's workspace", err);
-    if (status != HP_OK) goto destroy;
-    take_all(model);
     *model_p = model;
     return HP_OK;
 
 destroy:
     wk_model_destroy(model);
     return status;
+}
+
+hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,
+                            const wk_model_limits_t *limits, wk_model_t **model_p,
+                            hp_error_t *err) {
+    wk_model_t *model = NULL;
+    HP_TRY(plan_model(config, shape, limits, &model, err));
+    hp_status_t status = hp_arena_commit(&model->arena, "the model's workspace", err);
+    if (status != HP_OK) {
+        wk_model_destroy(model);
+        return status;
+    }
+    take_all(model);
+    *model_p = model;
+    return HP_OK;
+}
+
+hp_status_t wk_model_measure(const hp_config_t *config, const wk_model_shape_t *shape,
+                             const wk_model_limits_t *limits, size_t *bytes_p, hp_error_t *err) {
+    wk_model_t *model = NULL;
+    HP_TRY(plan_model(config, shape, limits, &model, err));
+    *bytes_p = model->arena.size;
+    wk_model_destroy(model);
+    return HP_OK;
 }
 
 void wk_model_destroy(wk_model_t *model) {

@@ -82,6 +82,10 @@ hp_status_t wk_model_grid(const hp_config_t *config, int height, int width, int 
 hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,
                             const wk_model_limits_t *limits, wk_model_t **model_p,
                             hp_error_t *err) HP_MUST_CHECK;
+/* The workspace that wk_model_create would allocate. */
+hp_status_t wk_model_measure(const hp_config_t *config, const wk_model_shape_t *shape,
+                             const wk_model_limits_t *limits, size_t *bytes_p,
+                             hp_error_t *err) HP_MUST_CHECK;
 void wk_model_destroy(wk_model_t *model);
 const hp_params_t *wk_model_params(const wk_model_t *model);
 size_t wk_model_workspace_bytes(const wk_model_t *model);

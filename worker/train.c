@@ -61,14 +61,13 @@ static hp_status_t open_log(trainer_t *t, hp_error_t *err) {
     return hp_metrics_open(path, &t->metrics, err);
 }
 
-static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
-    const wk_train_options_t *o = t->options;
-    const hp_config_t *config = o->config;
+static hp_status_t plan_batches(const hp_config_t *config, const hp_store_t *store,
+                                wk_sampler_t **sampler_p, wk_batch_plan_t *plan, hp_error_t *err) {
     wk_part_t part;
-    HP_TRY(wk_part_train(o->store, config, &part, err));
+    HP_TRY(wk_part_train(store, config, &part, err));
     wk_sampler_options_t sampling = {
-        .image = hp_store_question_image(o->store),
-        .label = hp_store_question_label(o->store),
+        .image = hp_store_question_image(store),
+        .label = hp_store_question_label(store),
         .first = part.range.first,
         .count = part.range.count,
         .cut = part.cut,
@@ -79,9 +78,32 @@ static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
         .shuffle = config->data.shuffle,
         .max_questions_per_image = config->data.max_questions_per_image,
     };
-    HP_TRY(wk_sampler_create(&sampling, &t->sampler, err));
-    HP_TRY(wk_batch_plan(config, hp_store_info(o->store), sampling.batch_size,
-                         wk_sampler_max_images(t->sampler), &t->plan, err));
+    HP_TRY(wk_sampler_create(&sampling, sampler_p, err));
+    return wk_batch_plan(config, hp_store_info(store), sampling.batch_size,
+                         wk_sampler_max_images(*sampler_p), plan, err);
+}
+
+hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, size_t *bytes_p,
+                            hp_error_t *err) {
+    wk_sampler_t *sampler = NULL;
+    wk_batch_plan_t plan;
+    hp_params_t params = {0};
+    size_t bytes = 0;
+    hp_status_t status = plan_batches(config, store, &sampler, &plan, err);
+    if (status == HP_OK) status = wk_model_measure(config, &plan.shape, &plan.limits, &bytes, err);
+    if (status == HP_OK) status = wk_model_table(config, &plan.shape, &params, err);
+    if (status == HP_OK)
+        *bytes_p = bytes + 3 * (size_t)params.total * sizeof(float) +
+                   ((size_t)config->data.prefetch + 1) * wk_batch_bytes(&plan);
+    hp_params_release(&params);
+    wk_sampler_destroy(sampler);
+    return status;
+}
+
+static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
+    const wk_train_options_t *o = t->options;
+    const hp_config_t *config = o->config;
+    HP_TRY(plan_batches(config, o->store, &t->sampler, &t->plan, err));
     HP_TRY(wk_model_create(config, &t->plan.shape, &t->plan.limits, &t->model, err));
     HP_TRY(open_log(t, err));
     HP_TRY(wk_client_open(o->transport, config, o->params, &t->client, err));

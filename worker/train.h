@@ -54,4 +54,9 @@ typedef struct {
 hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *totals,
                      hp_error_t *err) HP_MUST_CHECK;
 
+/* Bytes that a worker allocates: the model's workspace, weights twice and their gradient, batches.
+ */
+hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, size_t *bytes_p,
+                            hp_error_t *err) HP_MUST_CHECK;
+
 #endif

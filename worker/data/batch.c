@@ -125,6 +125,12 @@ static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     m->ordinal = hp_arena_take(&m->arena, images, sizeof(uint32_t));
 }
 
+size_t wk_batch_bytes(const wk_batch_plan_t *plan) {
+    wk_batch_memory_t measured = {.arena = {.base = NULL}};
+    take_all(&measured, plan);
+    return measured.arena.size;
+}
+
 hp_status_t wk_batch_create(const wk_batch_plan_t *plan, wk_batch_memory_t **memory_p,
                             hp_error_t *err) {
     void *p = NULL;

@@ -55,6 +55,7 @@ hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *inf
 hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info, int questions,
                           int images, wk_batch_plan_t *plan, hp_error_t *err) HP_MUST_CHECK;
 
+size_t wk_batch_bytes(const wk_batch_plan_t *plan); /* that a batch's memory takes */
 hp_status_t wk_batch_create(const wk_batch_plan_t *plan, wk_batch_memory_t **memory_p,
                             hp_error_t *err) HP_MUST_CHECK;
 void wk_batch_destroy(wk_batch_memory_t *memory);
