@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const cli_command_t table[] = {
-    {"import", "import a data set: vqa, nlvr, clevr", cli_data_import},
+    {"import", "import a data set: vqa, jsonl, nlvr, clevr", cli_data_import},
     {"bench", "time the reading of features, raw and sparse", cli_data_bench},
     {"info", "say what is in a store", cli_data_info},
     {"merge", "make one store of several", cli_data_merge},

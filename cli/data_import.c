@@ -18,7 +18,8 @@
 static const char usage[] =
     "usage: hanps data import nlvr|clevr FOLDER --out STORE [OPTION]...    (--help after nlvr)\n"
     "       hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
-    "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n\n"
+    "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n"
+    "       hanps data import jsonl FILE... [OPTION]... --out STORE\n\n"
     "Imports VQA v1, v2, VQA-CP, or anything in their JSON format (objects or bare lists), with\n"
     "features from many kinds of files. What is interrupted goes on where it was when the same\n"
     "command is given again; with other options or changed files it is refused.\n\n"
@@ -27,13 +28,24 @@ static const char usage[] =
     "  --split NAME           the --questions and --annotations that follow belong to NAME\n"
     "  --questions FILE,...   may be given several times\n"
     "  --annotations FILE,... none: the split has no answers\n"
-    "  --vocabulary NAME      the split that words and answers are counted in (train)\n"
+    "jsonl: every line says which split its question belongs to:\n"
+    "  {\"image\": \"17\", \"question\": \"Is it red?\", \"answer\": \"yes\", \"split\": "
+    "\"train\"}\n"
+    "                         or \"answers\": [\"yes\", \"no\"] of several people; also "
+    "question_id,\n"
+    "                         question_type, answer_type\n\n"
+    "  --vocabulary NAME      the split that words and answers are counted in; all: all of them "
+    "(train)\n"
+    "  --answer-vocabulary N  another one for the answers\n"
     "  --answers N            the N most frequent answers are learned; equal counts go by the\n"
     "                         bytes of the answer (1000)\n"
-    "  --min-answer N         and those with N occurrences at least (1)\n"
+    "  --min-answer N         those with N occurrences at least (1); without --answers all of "
+    "them\n"
     "  --min-word N           a word with fewer occurrences is unknown (1)\n"
     "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, iep or punctuation (words)\n"
-    "  --metric NAME          how answers are scored: vqa or exact (vqa)\n\n"
+    "  --metric NAME          how answers are scored: vqa or exact (vqa; jsonl: exact where no "
+    "question\n"
+    "                         has two answers)\n\n"
     "features:\n"
     "  --features PATH        an HDF5 or safetensors file, a TSV file of bottom-up-attention, or "
     "a\n"
@@ -78,7 +90,7 @@ typedef struct {
     wk_vqa_import_t import;
     wk_vqa_split_t split[MAX_SPLITS];
     wk_features_options_t features;
-    bool has_features;
+    bool has_features, has_metric;
     char *list[2 * MAX_SPLITS * WK_VQA_FILES]; /* copies that were cut at commas */
     int lists;
     char command[TEXT], sizes[256];
@@ -200,6 +212,7 @@ static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *er
 static hp_status_t set_metric(arguments_t *a, const char *text, hp_error_t *err) {
     if (strcmp(text, "vqa") != 0 && strcmp(text, "exact") != 0)
         return hp_fail(err, HP_INPUT, "--metric %s: allowed are vqa, exact", text);
+    a->has_metric = true;
     a->import.metric = text[0] == 'v' ? HP_METRIC_VQA : HP_METRIC_EXACT;
     return HP_OK;
 }
@@ -210,6 +223,7 @@ enum {
     QUESTIONS,
     ANNOTATIONS,
     VOCABULARY,
+    ANSWER_VOCABULARY,
     ANSWERS,
     MIN_ANSWER,
     MIN_WORD,
@@ -253,6 +267,9 @@ static hp_status_t set_question_option(arguments_t *a, int option, char *value, 
                                err);
     case VOCABULARY:
         import->vocabulary = value;
+        return HP_OK;
+    case ANSWER_VOCABULARY:
+        import->answer_vocabulary = value;
         return HP_OK;
     case ANSWERS:
         return whole("--answers", value, 1, &import->answers, err);
@@ -333,17 +350,34 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
 
 static hp_status_t check(arguments_t *a, hp_error_t *err) {
     if (a->import.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
-    if (a->import.splits == 0) return hp_fail(err, HP_INPUT, "--questions FILE is needed");
+    if (a->import.lines > 0 && a->import.splits > 0)
+        return hp_fail(err, HP_INPUT, "--questions, --annotations and --split are for vqa");
+    if (a->import.lines == 0 && a->import.splits == 0)
+        return hp_fail(err, HP_INPUT, "--questions FILE is needed");
     for (int s = 0; s < a->import.splits; s++)
         if (a->split[s].questions == 0)
             return hp_fail(err, HP_INPUT, "split %s has no --questions", a->split[s].name);
     a->import.split = a->split;
-    if (a->import.vocabulary == NULL) {
-        a->import.vocabulary = a->split[0].name;
-        for (int s = 0; s < a->import.splits; s++)
-            if (strcmp(a->split[s].name, "train") == 0) a->import.vocabulary = "train";
-    }
+    if (a->import.answers == 0)
+        a->import.answers = a->import.least_answer > 1 ? INT32_MAX - 1 : 1000;
     if (a->has_features) a->import.features = &a->features;
+    return HP_OK;
+}
+
+/* What stands after the options: the format, and files of JSON Lines. */
+static hp_status_t take_operands(arguments_t *a, int operands, char **operand, hp_error_t *err) {
+    const char *format = operands > 0 ? operand[0] : "";
+    if (strcmp(format, "jsonl") == 0) {
+        if (operands < 2) return hp_fail(err, HP_INPUT, "FILE is missing; see --help");
+        for (int i = 1; i < operands; i++)
+            HP_TRY(add_file("jsonl", operand[i], a->import.line, &a->import.lines, err));
+        a->import.guess_metric = !a->has_metric;
+        return HP_OK;
+    }
+    if (operands != 1 || strcmp(format, "vqa") != 0)
+        return hp_fail(err, HP_INPUT,
+                       "%s: the format to import is needed: vqa, jsonl, nlvr or clevr",
+                       operands > 0 ? operand[operands - 1] : "import");
     return HP_OK;
 }
 
@@ -364,8 +398,10 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
                                           {"questions", 1, NULL, QUESTIONS},
                                           {"annotations", 1, NULL, ANNOTATIONS},
                                           {"vocabulary", 1, NULL, VOCABULARY},
+                                          {"answer-vocabulary", 1, NULL, ANSWER_VOCABULARY},
                                           {"answers", 1, NULL, ANSWERS},
                                           {"min-answer", 1, NULL, MIN_ANSWER},
+                                          {"min-occurrences", 1, NULL, MIN_ANSWER},
                                           {"min-word", 1, NULL, MIN_WORD},
                                           {"tokenizer", 1, NULL, TOKENIZER},
                                           {"metric", 1, NULL, METRIC},
@@ -402,9 +438,7 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
         HP_TRY(option >= SPLIT && option <= METRIC ? set_question_option(a, option, optarg, err)
                                                    : set_image_option(a, option, optarg, err));
     }
-    if (argc - optind != 1 || strcmp(argv[optind], "vqa") != 0)
-        return hp_fail(err, HP_INPUT, "%s: the format to import is needed: vqa, nlvr or clevr",
-                       argc > optind ? argv[argc - 1] : "import");
+    HP_TRY(take_operands(a, argc - optind, argv + optind, err));
     return check(a, err);
 }
 
@@ -424,7 +458,6 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
                                  .pixel_pattern = "%d.jpg",
                                  .pixel_height = 128,
                                  .pixel_width = 128,
-                                 .answers = 1000,
                                  .least_answer = 1,
                                  .least_word = 1,
                                  .tokenizer = wk_tokenizer_find("words"),

@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "common/store_convert.h"
+#include "worker/import/json_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,23 +43,6 @@ static hp_status_t read_at(const file_t *f, void *out, uint64_t bytes, uint64_t 
     return HP_OK;
 }
 
-/* yajl's tree is built by recursion: no deep nesting reaches it. */
-static bool is_flat(const char *json) {
-    int depth = 0;
-    bool inside = false;
-    for (; *json != '\0'; json++) {
-        if (*json == '\\' && inside && json[1] != '\0')
-            json++;
-        else if (*json == '"')
-            inside = !inside;
-        else if (!inside && (*json == '{' || *json == '[') && ++depth > MAX_BRACKETS)
-            return false;
-        else if (!inside && (*json == '}' || *json == ']'))
-            depth--;
-    }
-    return true;
-}
-
 static hp_status_t read_header(file_t *f) {
     struct stat st;
     uint64_t bytes = 0;
@@ -77,7 +61,8 @@ static hp_status_t read_header(file_t *f) {
     HP_TRY(hp_allocate(&text, bytes + 1, 1, "a header", f->err));
     hp_status_t status = read_at(f, text, bytes, sizeof bytes);
     f->first = sizeof bytes + bytes;
-    if (status == HP_OK && is_flat(text)) f->header = yajl_tree_parse(text, why, sizeof why);
+    if (status == HP_OK && wk_json_is_flat(text, MAX_BRACKETS))
+        f->header = yajl_tree_parse(text, why, sizeof why);
     hp_free(text);
     if (status == HP_OK && !YAJL_IS_OBJECT(f->header))
         status =

@@ -25,7 +25,7 @@ bad "HEIGHTxWIDTH" clevr "$work" --out "$work/x" --size 128
 bad "1 to 6" nlvr "$work" --out "$work/x" --permutations 7
 bad "is for nlvr" clevr "$work" --out "$work/x" --permutations 2
 bad "allowed are words" nlvr "$work" --out "$work/x" --tokenizer gpt
-bad "vqa, nlvr or clevr" gqa --out "$work/x"
+bad "vqa, jsonl, nlvr or clevr" gqa --out "$work/x"
 
 data=${HANPS_DATA:-/nonexistent}/nlvr
 [ -d "$data" ] || { echo "no NLVR in \$HANPS_DATA"; exit 77; }

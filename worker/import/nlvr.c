@@ -1,5 +1,7 @@
 #include "worker/import/nlvr.h"
 
+#include "worker/import/json_lines.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +10,7 @@
 #include <unistd.h>
 #include <yajl/yajl_tree.h>
 
-enum { PATH = 4096, DIRECTORIES = 100000 };
+enum { PATH = 4096, DIRECTORIES = 100000, DEPTH = 32 };
 
 /* A line of the JSON; strings belong to `tree`. */
 typedef struct {
@@ -23,6 +25,8 @@ static const char *get(yajl_val tree, const char *key) {
 
 static hp_status_t parse_line(const char *text, line_t *line, hp_error_t *err) {
     char why[256] = "";
+    if (!wk_json_is_flat(text, DEPTH))
+        return hp_fail(err, HP_INPUT, "more than %d levels of nesting", DEPTH);
     *line = (line_t){.tree = yajl_tree_parse(text, why, sizeof why)};
     why[strcspn(why, "\n")] = '\0';
     if (!YAJL_IS_OBJECT(line->tree))

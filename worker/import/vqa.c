@@ -42,11 +42,14 @@ static hp_status_t collect_sources(wk_vqa_job_t *job, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, IDENTITY, 1, "an identity", err));
     job->identity = p;
-    snprintf(text, sizeof text, "vqa %s %s %s %llu %llu %llu %s %d %d", i->vocabulary,
-             hp_dtype_name(i->dtype), hp_encoding_name(i->encoding), (unsigned long long)i->answers,
+    snprintf(text, sizeof text, "vqa %.64s %.64s %s %s %llu %llu %llu %s %d %d",
+             i->vocabulary != NULL ? i->vocabulary : "",
+             i->answer_vocabulary != NULL ? i->answer_vocabulary : "", hp_dtype_name(i->dtype),
+             hp_encoding_name(i->encoding), (unsigned long long)i->answers,
              (unsigned long long)i->least_answer, (unsigned long long)i->least_word,
-             i->tokenizer->name, (int)i->metric, i->skip_missing);
+             i->tokenizer->name, i->guess_metric ? -1 : (int)i->metric, i->skip_missing);
     identify(job, text);
+    for (int f = 0; f < i->lines; f++) HP_TRY(add_source(job, i->line[f], err));
     for (int s = 0; s < i->splits; s++) {
         identify(job, i->split[s].name);
         for (int f = 0; f < i->split[s].questions; f++)
@@ -106,9 +109,26 @@ static hp_status_t check_annotated(const wk_vqa_split_t *split, const wk_vqa_set
                    (unsigned long long)missing);
 }
 
+static hp_status_t read_lines(wk_vqa_job_t *job, hp_error_t *err) {
+    const wk_vqa_import_t *i = job->import;
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, 1, sizeof *job->lines, "splits", err));
+    job->lines = p;
+    job->lines->strings = &job->strings;
+    job->lines->images = &job->images;
+    for (int f = 0; f < i->lines; f++) {
+        HP_TRY(wk_json_lines_read(job->lines, i->line[f], (uint32_t)f, err));
+        wk_vqa_progress(job, "questions read", (uint64_t)job->lines->lines, 0);
+    }
+    job->set = job->lines->set;
+    job->splits = job->lines->splits;
+    return HP_OK;
+}
+
 static hp_status_t read_splits(wk_vqa_job_t *job, hp_error_t *err) {
     const wk_vqa_import_t *i = job->import;
     void *p = NULL;
+    if (i->lines > 0) return read_lines(job, err);
     HP_TRY(hp_allocate(&p, (size_t)i->splits, sizeof *job->set, "splits", err));
     job->set = p;
     job->splits = i->splits;
@@ -133,7 +153,35 @@ static hp_status_t read_splits(wk_vqa_job_t *job, hp_error_t *err) {
     return HP_OK;
 }
 
-static hp_status_t count_answers(wk_vqa_job_t *job, const wk_vqa_set_t *set, hp_error_t *err) {
+/* splits[first .. end) are meant by `name`. */
+static hp_status_t find_splits(const wk_vqa_job_t *job, const char *name, int *first_p, int *end_p,
+                               hp_error_t *err) {
+    const char *wanted = name != NULL ? name : "train";
+    for (int s = 0; s < job->splits; s++)
+        if (strcmp(wk_vqa_split_name(job, s), wanted) == 0) {
+            *first_p = s;
+            *end_p = s + 1;
+            return HP_OK;
+        }
+    if (name != NULL && strcmp(name, "all") != 0)
+        return hp_fail(err, HP_INPUT, "no split '%s' to count words and answers in", name);
+    *first_p = 0;
+    *end_p = name != NULL ? job->splits : 1;
+    return HP_OK;
+}
+
+static hp_status_t add_answers(const wk_vqa_job_t *job, const wk_vqa_set_t *set,
+                               wk_counts_t *counts, hp_error_t *err) {
+    for (uint64_t i = 0; i < set->questions; i++) {
+        const wk_vqa_question_t *q = &set->question[i];
+        if (!q->annotated || job->ordinal[q->image] < 0) continue;
+        const char *text = wk_strings_get(&job->strings, q->target);
+        HP_TRY(wk_counts_add(counts, text, strlen(text), err));
+    }
+    return HP_OK;
+}
+
+static hp_status_t count_answers(wk_vqa_job_t *job, int first, int end, hp_error_t *err) {
     const wk_vqa_import_t *import = job->import;
     wk_counts_t counts = {0};
     uint32_t *order = NULL, n = 0;
@@ -141,12 +189,8 @@ static hp_status_t count_answers(wk_vqa_job_t *job, const wk_vqa_set_t *set, hp_
     hp_status_t status = hp_allocate(&p, job->strings.count, sizeof *job->label, "labels", err);
     job->label = p;
     for (uint32_t i = 0; status == HP_OK && i < job->strings.count; i++) job->label[i] = -1;
-    for (uint64_t i = 0; status == HP_OK && i < set->questions; i++) {
-        const wk_vqa_question_t *q = &set->question[i];
-        if (!q->annotated || job->ordinal[q->image] < 0) continue;
-        const char *text = wk_strings_get(&job->strings, q->target);
-        status = wk_counts_add(&counts, text, strlen(text), err);
-    }
+    for (int k = first; status == HP_OK && k < end; k++)
+        status = add_answers(job, &job->set[k], &counts, err);
     if (status == HP_OK)
         status = wk_counts_order(&counts, import->answers, import->least_answer, &order, &n, err);
     p = NULL;
@@ -193,10 +237,12 @@ static hp_status_t count_words(wk_vqa_job_t *job, const wk_vqa_set_t *set, wk_co
     return HP_OK;
 }
 
-static hp_status_t make_vocabulary(wk_vqa_job_t *job, const wk_vqa_set_t *set, hp_error_t *err) {
+static hp_status_t make_vocabulary(wk_vqa_job_t *job, int first, int end, hp_error_t *err) {
     wk_counts_t counts = {0};
     uint32_t *order = NULL, n = 0, number = 0;
-    hp_status_t status = count_words(job, set, &counts, err);
+    hp_status_t status = HP_OK;
+    for (int k = first; status == HP_OK && k < end; k++)
+        status = count_words(job, &job->set[k], &counts, err);
     if (status == HP_OK)
         status = wk_counts_order(&counts, INT32_MAX - 1, job->import->least_word, &order, &n, err);
     if (status == HP_OK) status = wk_strings_add(&job->words, "<unknown>", 9, &number, err);
@@ -248,14 +294,13 @@ static hp_status_t write_question(wk_vqa_job_t *job, const wk_vqa_set_t *set,
 }
 
 static hp_status_t write_questions(wk_vqa_job_t *job, hp_error_t *err) {
-    const wk_vqa_import_t *import = job->import;
     uint64_t total = 0;
-    for (int s = 0; s < import->splits; s++) total += job->set[s].questions;
+    for (int s = 0; s < job->splits; s++) total += job->set[s].questions;
     HP_TRY(hp_store_write_words(job->writer, job->report.words, job->word, err));
     HP_TRY(hp_store_write_answers(job->writer, job->report.answers, job->answer, err));
-    for (int s = 0; s < import->splits; s++) {
+    for (int s = 0; s < job->splits; s++) {
         const wk_vqa_set_t *set = &job->set[s];
-        HP_TRY(hp_store_write_split(job->writer, import->split[s].name, err));
+        HP_TRY(hp_store_write_split(job->writer, wk_vqa_split_name(job, s), err));
         for (uint64_t i = 0; i < set->questions; i++) {
             if (job->ordinal[set->question[i].image] < 0) continue;
             HP_TRY(write_question(job, set, &set->question[i], err));
@@ -265,20 +310,28 @@ static hp_status_t write_questions(wk_vqa_job_t *job, hp_error_t *err) {
     return HP_OK;
 }
 
+static void guess_metric(wk_vqa_job_t *job) {
+    job->metric = job->import->metric;
+    if (!job->import->guess_metric) return;
+    job->metric = HP_METRIC_EXACT;
+    for (int s = 0; s < job->splits; s++)
+        for (uint64_t i = 0; i < job->set[s].questions; i++)
+            if (job->set[s].question[i].answers > 1) job->metric = HP_METRIC_VQA;
+}
+
 static hp_status_t run(wk_vqa_job_t *job, hp_error_t *err) {
     const wk_vqa_import_t *import = job->import;
-    int vocabulary = -1;
-    for (int s = 0; s < import->splits; s++)
-        if (strcmp(import->split[s].name, import->vocabulary) == 0) vocabulary = s;
-    if (vocabulary < 0)
-        return hp_fail(err, HP_INPUT, "no split '%s' to count words and answers in",
-                       import->vocabulary);
+    int first = 0, end = 0;
     HP_TRY(collect_sources(job, err));
     HP_TRY(wk_vqa_open_images(job, err));
     HP_TRY(read_splits(job, err));
+    guess_metric(job);
     HP_TRY(wk_vqa_match_images(job, err));
-    HP_TRY(count_answers(job, &job->set[vocabulary], err));
-    HP_TRY(make_vocabulary(job, &job->set[vocabulary], err));
+    HP_TRY(find_splits(job, import->vocabulary, &first, &end, err));
+    HP_TRY(make_vocabulary(job, first, end, err));
+    if (import->answer_vocabulary != NULL)
+        HP_TRY(find_splits(job, import->answer_vocabulary, &first, &end, err));
+    HP_TRY(count_answers(job, first, end, err));
     HP_TRY(wk_vqa_open_writer(job, err));
     HP_TRY(wk_vqa_write_images(job, err));
     HP_TRY(write_questions(job, err));
@@ -293,11 +346,15 @@ hp_status_t wk_vqa_import(const wk_vqa_import_t *import, wk_vqa_report_t *report
     hp_status_t status = run(&job, err);
     hp_store_writer_abandon(job.writer);
     wk_vqa_close_images(&job);
-    for (int s = 0; job.set != NULL && s < import->splits; s++) wk_vqa_release(&job.set[s]);
+    if (job.lines != NULL) { /* also where reading ended half way */
+        job.set = job.lines->set;
+        job.splits = job.lines->splits;
+    }
+    for (int s = 0; s < job.splits; s++) wk_vqa_release(&job.set[s]);
     wk_strings_release(&job.strings);
     wk_strings_release(&job.images);
     wk_strings_release(&job.words);
-    hp_free(job.set);
+    hp_free(job.lines != NULL ? (void *)job.lines : (void *)job.set);
     hp_free(job.label);
     hp_free((void *)job.word);
     hp_free((void *)job.answer);
@@ -305,6 +362,7 @@ hp_status_t wk_vqa_import(const wk_vqa_import_t *import, wk_vqa_report_t *report
     hp_free(job.token_text);
     hp_free(job.token);
     hp_free(job.human);
+    job.report.splits = job.splits;
     if (status == HP_OK) *report = job.report;
     return status;
 }

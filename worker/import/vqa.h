@@ -23,7 +23,12 @@ typedef struct {
     const char *out;
     int splits;
     const wk_vqa_split_t *split;
-    const char *vocabulary;                /* the split that words and answers are counted in */
+    int lines; /* files of JSON Lines (worker/import/json_lines.h), which say what is in which
+                  split; then `splits` is 0 */
+    const char *line[WK_VQA_FILES];
+    /* The splits that words and answers are counted in, "all" for all of them; NULL: train, or the
+     * first. answer_vocabulary NULL: as vocabulary. */
+    const char *vocabulary, *answer_vocabulary;
     const wk_features_options_t *features; /* NULL: none */
     hp_dtype_t dtype;
     hp_encoding_t encoding;                 /* of the features */
@@ -34,6 +39,7 @@ typedef struct {
     uint64_t least_answer, least_word;      /* occurrences below which one is left out */
     const wk_tokenizer_t *tokenizer;
     hp_metric_t metric;
+    bool guess_metric;   /* exact where no question has two answers, else vqa */
     bool skip_missing;   /* leave out questions whose image has no features, instead of refusing */
     const char *command; /* provenance */
     /* Called now and then; `what` is "features", "questions" and so on. May be NULL. */
@@ -45,6 +51,7 @@ typedef struct {
     uint64_t images, kept_images; /* kept from an interrupted import */
     uint64_t questions, unlabelled, skipped, pictures;
     int words, answers;
+    int splits;
     uint64_t last_count; /* occurrences of the rarest answer that is in */
 } wk_vqa_report_t;
 

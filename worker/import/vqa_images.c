@@ -68,7 +68,7 @@ hp_status_t wk_vqa_match_images(wk_vqa_job_t *job, hp_error_t *err) {
     return hp_fail(err, HP_INPUT,
                    "%s, record %u (question_id %lld): image %s has no %s in %s; so have %llu "
                    "images of %llu questions ('--missing-images skip' leaves these questions out)",
-                   job->import->split[first_split].question[first->file], first->record,
+                   wk_vqa_file_of(job, first_split, first), first->record,
                    (long long)first->question_id, wk_strings_get(&job->images, first->image),
                    job->features != NULL ? "features" : "picture",
                    job->features != NULL ? job->import->features->path : job->import->pixels,
@@ -80,7 +80,7 @@ hp_status_t wk_vqa_open_writer(wk_vqa_job_t *job, hp_error_t *err) {
     hp_store_plan_t plan = {.pictures = i->pictures != NULL,
                             .pixel_height = i->pixels != NULL ? i->pixel_height : 0,
                             .pixel_width = i->pixels != NULL ? i->pixel_width : 0,
-                            .metric = i->metric,
+                            .metric = job->metric,
                             .tokenizer = i->tokenizer->name,
                             .command = i->command,
                             .sources = job->sources,

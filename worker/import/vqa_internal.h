@@ -4,6 +4,7 @@
 
 #include "common/store_write.h"
 #include "worker/import/features_ahead.h"
+#include "worker/import/json_lines.h"
 #include "worker/import/pattern.h"
 #include "worker/import/vqa.h"
 #include "worker/import/vqa_json.h"
@@ -16,7 +17,9 @@ typedef struct {
     wk_vqa_report_t report;
     wk_strings_t strings, images;
     int splits;
-    wk_vqa_set_t *set; /* [splits] */
+    wk_vqa_set_t *set;      /* [splits] */
+    wk_json_lines_t *lines; /* where they come from JSON Lines: their names */
+    hp_metric_t metric;
     wk_features_t *features;
     wk_files_t pictures, pixels;
     int64_t *ordinal;  /* [images.count] of the store; -1: has no features, or no pixels */
@@ -38,6 +41,17 @@ typedef struct {
     unsigned char *picture;
     size_t picture_room;
 } wk_vqa_job_t;
+
+static inline const char *wk_vqa_split_name(const wk_vqa_job_t *job, int split) {
+    return job->lines != NULL ? job->lines->name[split] : job->import->split[split].name;
+}
+
+/* The file that a question of the split was read from. */
+static inline const char *wk_vqa_file_of(const wk_vqa_job_t *job, int split,
+                                         const wk_vqa_question_t *q) {
+    return job->lines != NULL ? job->import->line[q->file]
+                              : job->import->split[split].question[q->file];
+}
 
 void wk_vqa_progress(const wk_vqa_job_t *job, const char *what, uint64_t done, uint64_t total);
 

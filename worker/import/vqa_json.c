@@ -114,7 +114,7 @@ static hp_status_t widen(wk_vqa_set_t *set, hp_error_t *err) {
     return HP_OK;
 }
 
-static hp_status_t add_question(wk_vqa_set_t *set, const wk_vqa_question_t *q, hp_error_t *err) {
+hp_status_t wk_vqa_add_question(wk_vqa_set_t *set, const wk_vqa_question_t *q, hp_error_t *err) {
     void *array = set->question;
     if (set->questions >= UINT32_MAX - 1) return hp_fail(err, HP_INPUT, "too many questions");
     HP_TRY(grow(&array, &set->question_capacity, set->questions + 1, sizeof *q, err));
@@ -170,11 +170,18 @@ static int end_question(parser_t *p) {
     }
     p->now.file = p->set->files;
     p->now.record = (uint32_t)p->records + 1;
-    return library(p, add_question(p->set, &p->now, p->err));
+    return library(p, wk_vqa_add_question(p->set, &p->now, p->err));
 }
 
-/* The most frequent answer, the first of those: for files that do not say which one to learn. */
-static uint32_t most_frequent(const wk_vqa_set_t *set, const wk_vqa_question_t *q) {
+hp_status_t wk_vqa_add_answer(wk_vqa_set_t *set, const wk_vqa_answer_t *answer, hp_error_t *err) {
+    void *array = set->answer;
+    HP_TRY(grow(&array, &set->answer_capacity, set->answers + 1, sizeof *answer, err));
+    set->answer = array;
+    set->answer[set->answers++] = *answer;
+    return HP_OK;
+}
+
+uint32_t wk_vqa_most_frequent(const wk_vqa_set_t *set, const wk_vqa_question_t *q) {
     uint32_t best = 0, best_count = 0;
     for (uint32_t i = 0; i < q->answers; i++) {
         uint32_t count = 0, text = set->answer[q->first_answer + i].text;
@@ -193,7 +200,7 @@ static int end_annotation(parser_t *p) {
     int64_t number = wk_vqa_find(p->set, p->now.question_id);
     if (number < 0 && p->set->alone) {
         p->now.record = (uint32_t)p->records + 1;
-        hp_status_t status = add_question(p->set, &p->now, p->err);
+        hp_status_t status = wk_vqa_add_question(p->set, &p->now, p->err);
         if (status != HP_OK) return library(p, status);
         number = (int64_t)p->set->questions - 1;
     }
@@ -211,19 +218,15 @@ static int end_annotation(parser_t *p) {
     q->answer_type = p->now.answer_type;
     q->first_answer = p->now.first_answer;
     q->answers = p->now.answers;
-    q->target = p->have & 1u << KEY_TARGET ? p->now.target : most_frequent(p->set, q);
+    q->target = p->have & 1u << KEY_TARGET ? p->now.target : wk_vqa_most_frequent(p->set, q);
     return 1;
 }
 
 static int end_answer(parser_t *p) {
     if (!p->answer_text) return stop(p, "an answer without \"answer\"");
     if (p->now.answers == MAX_ANSWERS) return stop(p, "more than %d answers", MAX_ANSWERS);
-    void *array = p->set->answer;
-    hp_status_t status =
-        grow(&array, &p->set->answer_capacity, p->set->answers + 1, sizeof *p->set->answer, p->err);
+    hp_status_t status = wk_vqa_add_answer(p->set, &p->answer, p->err);
     if (status != HP_OK) return library(p, status);
-    p->set->answer = array;
-    p->set->answer[p->set->answers++] = p->answer;
     p->now.answers++;
     p->place = AT_ANSWERS;
     return 1;

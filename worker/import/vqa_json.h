@@ -49,6 +49,16 @@ hp_status_t wk_vqa_read_questions(wk_vqa_set_t *set, const char *path,
 hp_status_t wk_vqa_read_annotations(wk_vqa_set_t *set, const char *path,
                                     hp_error_t *err) HP_MUST_CHECK;
 int64_t wk_vqa_find(const wk_vqa_set_t *set, int64_t question_id); /* -1: none */
+/* Add to a set; a question_id must be new (wk_vqa_find), an answer belongs to the question added
+ * next.
+ */
+hp_status_t wk_vqa_add_question(wk_vqa_set_t *set, const wk_vqa_question_t *q,
+                                hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_vqa_add_answer(wk_vqa_set_t *set, const wk_vqa_answer_t *answer,
+                              hp_error_t *err) HP_MUST_CHECK;
+/* The most frequent answer, the first of those: for files that do not say which one to learn. */
+uint32_t wk_vqa_most_frequent(const wk_vqa_set_t *set, const wk_vqa_question_t *q);
+
 /* The question as a store has it, but for image, tokens and label. human: [q->answers]; the strings
  * are those of the set. */
 void wk_vqa_question(const wk_vqa_set_t *set, const wk_vqa_question_t *q, hp_answer_t *human,
