@@ -359,6 +359,9 @@ static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err)
 bool wk_features_is_hdf5(const char *path) {
     H5E_auto2_t printer;
     void *context;
+    /* Of a damaged file the library keeps things open that it cannot close at the process's end,
+     * and says so at length. Nothing is written: there is nothing to close. */
+    H5dont_atexit();
     H5Eget_auto2(H5E_DEFAULT, &printer, &context);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     bool yes = H5Fis_hdf5(path) > 0;
