@@ -197,7 +197,9 @@ const hp_key_t hp_keys[] = {
      .doc =
          "A worker that is silent for so long is named, and not waited for in async and bounded."},
     {KEY(cluster.dead_seconds), .initial = "60", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
-     .doc = "A worker that is silent for so long is given up; its units are computed by others."},
+     .doc =
+         "A worker that is silent for so long is given up; its units are computed by others. If it "
+         "speaks again it comes back and goes on."},
     {KEY(cluster.server_seconds), .initial = "30", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A server that is silent for so long is lost, and the run ends with status 3; "
             "deploy/supervise starts it again from the last checkpoint."},

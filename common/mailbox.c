@@ -95,11 +95,13 @@ hp_status_t hp_mailbox_send(hp_mailbox_t *mb, int to, const hp_message_t *fields
         return hp_fail(err, HP_INTERNAL, "%s with %zu bytes", hp_message_name(fields->kind),
                        length);
     hp_message_t m = *fields;
-    m.incarnation = mb->incarnation;
+    if (m.incarnation == 0) m.incarnation = mb->incarnation;
     size_t n = hp_message_pack(&m, payload, length, bytes);
     mb->sent += n;
     return hp_transport_send(mb->transport, to, HP_TAG_CONTROL, bytes, n, NULL, NULL, err);
 }
+
+void hp_mailbox_renew(hp_mailbox_t *mb, uint32_t incarnation) { mb->incarnation = incarnation; }
 
 uint64_t hp_mailbox_bad(const hp_mailbox_t *mb) { return mb->bad_count; }
 uint64_t hp_mailbox_received_bytes(const hp_mailbox_t *mb) { return mb->received; }

@@ -20,9 +20,12 @@ hp_status_t hp_mailbox_open(hp_transport_t *transport, int first, int peers, uin
                             hp_mail_t mail, hp_bad_mail_t bad, void *context,
                             hp_mailbox_t **mailbox_p, hp_error_t *err) HP_MUST_CHECK;
 
-/* Send a message; kind and what its kind uses are set in *fields. */
+/* Send a message; kind and what its kind uses are set in *fields. Its incarnation is the mailbox's
+ * where the field is 0. */
 hp_status_t hp_mailbox_send(hp_mailbox_t *mailbox, int to, const hp_message_t *fields,
                             const void *payload, size_t length, hp_error_t *err) HP_MUST_CHECK;
+
+void hp_mailbox_renew(hp_mailbox_t *mailbox, uint32_t incarnation);
 
 uint64_t hp_mailbox_bad(const hp_mailbox_t *mailbox);
 uint64_t hp_mailbox_received_bytes(const hp_mailbox_t *mailbox);

@@ -18,7 +18,7 @@
     X(HELLO, 0, 0,                                                                                 \
       "w>s s>0: I am here; value: digest of table, plan, setting; count: units ahead")             \
     X(WELCOME, 0, 0, "s>w: the answer; count: units of a step, step: where the run stands")        \
-    X(REFUSED, 1, 1024, "s>w: the digests differ, or the worker was given up; payload: why")       \
+    X(REFUSED, 1, 1024, "s>w: the digests differ; payload: why")                                   \
     X(UNIT, 0, 0, "0>w: compute `unit`, of `step`")                                                \
     X(REVOKE, 0, 0,                                                                                \
       "0>w: units from `unit` on that are not committed are void; LAST: the run ends")             \
@@ -44,7 +44,8 @@
       "of it; FAILED: payload says why")                                                           \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \
     X(HEARTBEAT, 0, 0, "w>0 s>0 0>s 0>w: I live")                                                  \
-    X(LOST, 0, 0, "0>s: worker `count` is given up")                                               \
+    X(LOST, 0, 0, "0>s: worker `count` in its incarnation `value` is given up")                    \
+    X(FENCED, 0, 0, "0>w: you were given up: say HELLO in your next incarnation")                  \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
     X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why, which 0 says")         \
     X(GOODBYE, 0, 0, "w>s: nothing more will come; PUSHED: not all of mine is acknowledged")       \
@@ -74,7 +75,8 @@ typedef struct {
     uint32_t magic;
     uint16_t version;
     uint16_t kind;
-    uint32_t incarnation; /* of the sender: how often this rank's place was filled */
+    uint32_t incarnation; /* of the worker it is from or for: 1, and one more each time it was given
+                             up and came back; between servers 1 */
     uint32_t flags;
     uint64_t unit;
     int64_t step;

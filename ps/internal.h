@@ -36,7 +36,7 @@ typedef enum {
     PS_SLOT_FOLDING,  /* with the applier */
     PS_SLOT_ABORTED,  /* what was sent of it still comes in */
     PS_SLOT_EMPTYING, /* the receives that are left are being withdrawn */
-    PS_SLOT_LEFT,     /* its worker is lost, and some receives cannot be withdrawn */
+    PS_SLOT_LEFT,     /* its worker is lost, and may have sent what has not come */
 } ps_slot_state_t;
 
 /* Room for one whole push of one worker. */
@@ -45,7 +45,7 @@ struct ps_slot {
     int number, worker, pending;
     ps_slot_state_t state;
     uint64_t unit, examples;
-    uint64_t sent; /* where aborted: chunks that will arrive */
+    uint64_t sent; /* where aborted or left: chunks that will arrive; UINT64_MAX: not known */
     bool committed, nonfinite;
     bool malformed; /* something in it was not as it must be */
     uint32_t worst; /* where it is refused: the parameter to name */
@@ -65,6 +65,7 @@ typedef struct {
     double heard;       /* when it last gave a sign of life; server 0 */
     bool owes_farewell; /* said goodbye; is answered when its sends are done */
     unsigned drained;   /* the pull it gave up */
+    int drained_chunks; /* sent of it */
     bool owes_drained;  /* gave up its pull; the same */
 
     bool offers; /* waits for a slot */
@@ -127,7 +128,7 @@ struct ps_server {
     bool sync;
 
     ps_slot_t *slot;
-    int slots;
+    int slots;           /* those left included */
     uint64_t offers;     /* counted, to serve them in turn */
     ps_worker_t *worker; /* [workers] */
     hp_pool_t sends;
@@ -194,9 +195,11 @@ void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_commit(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_abort(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_drop_worker(ps_server_t *s, int worker);
-/* The same for one that may be dead: receives that cannot be withdrawn keep their memory, and a new
- * slot takes the old one's place. */
+/* The same for one that may be dead: what it may have sent still has its receives, and a new slot
+ * takes the old one's place. */
 void ps_push_lose_worker(ps_server_t *s, int worker);
+/* A lost worker speaks after all: its COMMIT or ABORT tells what will arrive. */
+void ps_push_resolve(ps_server_t *s, int worker, const hp_message_t *m);
 void ps_push_grant(ps_server_t *s);
 /* The slot is free again; its worker is told. */
 void ps_push_done(ps_server_t *s, ps_slot_t *slot);
@@ -226,7 +229,12 @@ void ps_pull_drop_worker(ps_server_t *s, int worker);
 /* liveness.c */
 void ps_liveness_heard(ps_server_t *s, int worker, double now);
 void ps_liveness_lose(ps_server_t *s, int worker);
-void ps_liveness_refuse(ps_server_t *s, int worker, const hp_message_t *m);
+/* Server 0's word that a worker is given up. */
+void ps_liveness_told(ps_server_t *s, const hp_message_t *m);
+/* May what the worker sends be used? Not if it was given up in this incarnation. */
+bool ps_liveness_admits(ps_server_t *s, int worker, const hp_message_t *m);
+/* It says hello, for the first time or after it was given up. */
+void ps_liveness_join(ps_server_t *s, int worker, uint32_t incarnation);
 void ps_liveness_progress(ps_server_t *s, double now);
 
 /* peers.c */

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { MOST_SLOTS = 255 }; /* a tag has 8 bits for it */
+
 static hp_status_t create_slot(ps_server_t *s, int number, hp_error_t *err) {
     ps_slot_t *slot = &s->slot[number];
     void *part = NULL, *in = NULL, *memory = NULL;
@@ -27,8 +29,8 @@ static hp_status_t create_slot(ps_server_t *s, int number, hp_error_t *err) {
 hp_status_t ps_push_create(ps_server_t *s, hp_error_t *err) {
     void *p = NULL;
     s->slots = s->options->config->cluster.slots;
-    /* and one for each worker that may be lost */
-    HP_TRY(hp_allocate(&p, (size_t)(s->slots + s->workers), sizeof *s->slot, "slots", err));
+    HP_TRY(
+        hp_allocate(&p, MOST_SLOTS, sizeof *s->slot, "slots", err)); /* lost workers leave some */
     s->slot = p;
     for (int i = 0; i < s->slots; i++) HP_TRY(create_slot(s, i, err));
     return HP_OK;
@@ -77,8 +79,8 @@ static void empty(ps_server_t *s, ps_slot_t *slot) {
 /* A chunk that was sent must have arrived before its receive is withdrawn: it would be taken for a
  * chunk of the slot's next push. */
 static void maybe_empty(ps_server_t *s, ps_slot_t *slot) {
-    if (slot->state == PS_SLOT_ABORTED && (uint64_t)(s->chunks - slot->pending) >= slot->sent)
-        empty(s, slot);
+    bool waits = slot->state == PS_SLOT_ABORTED || slot->state == PS_SLOT_LEFT;
+    if (waits && (uint64_t)(s->chunks - slot->pending) >= slot->sent) empty(s, slot);
     if (slot->state == PS_SLOT_EMPTYING && slot->pending == 0) slot->state = PS_SLOT_FREE;
     if (slot->state == PS_SLOT_FREE) ps_push_grant(s);
 }
@@ -91,8 +93,8 @@ static void part_arrived(void *context, const hp_completion_t *completion) {
     part->pending = false;
     slot->pending--;
     s->received += completion->bytes;
-    if (slot->state == PS_SLOT_LEFT) return;
-    if (slot->state == PS_SLOT_ABORTED || slot->state == PS_SLOT_EMPTYING) {
+    if (slot->state == PS_SLOT_ABORTED || slot->state == PS_SLOT_EMPTYING ||
+        slot->state == PS_SLOT_LEFT) {
         maybe_empty(s, slot);
         return;
     }
@@ -169,9 +171,12 @@ void ps_push_grant(ps_server_t *s) {
 /* `sync`: a unit that came whole to this server and not to all, before its worker was lost. Whoever
  * computes it again gets the same bits. */
 static bool staged(const ps_server_t *s, uint64_t unit) {
-    for (int i = 0; s->sync && i < s->slots; i++)
-        if (s->slot[i].state != PS_SLOT_FREE && s->slot[i].unit == unit && s->slot[i].committed)
-            return true;
+    for (int i = 0; s->sync && i < s->slots; i++) {
+        const ps_slot_t *k = &s->slot[i];
+        bool kept =
+            k->state == PS_SLOT_FILLING || k->state == PS_SLOT_READY || k->state == PS_SLOT_FOLDING;
+        if (kept && k->unit == unit && k->committed) return true;
+    }
     return false;
 }
 
@@ -241,8 +246,19 @@ void ps_push_drop_worker(ps_server_t *s, int worker) {
     ps_push_grant(s);
 }
 
-void ps_push_lose_worker(ps_server_t *s, int worker) {
+/* Another slot for one that a lost worker left. */
+static void replace_slot(ps_server_t *s) {
     hp_error_t err;
+    int usable = 0;
+    for (int i = 0; i < s->slots; i++) usable += s->slot[i].state != PS_SLOT_LEFT;
+    if (usable >= s->options->config->cluster.slots) return; /* one that was left is free again */
+    if (s->slots == MOST_SLOTS || create_slot(s, s->slots, &err) != HP_OK)
+        ps_server_fail(s, HP_MEMORY, "no room for another slot after a worker was lost");
+    else
+        s->slots++;
+}
+
+void ps_push_lose_worker(ps_server_t *s, int worker) {
     s->worker[worker].offers = false;
     int slots = s->slots;
     for (int i = 0; i < slots; i++) {
@@ -250,16 +266,27 @@ void ps_push_lose_worker(ps_server_t *s, int worker) {
         if (slot->worker != worker) continue;
         if (slot->state == PS_SLOT_FILLING) {
             if (slot->committed) s->worker[worker].unapplied--;
-            empty(s, slot);
+            slot->sent = slot->committed ? (uint64_t)s->chunks : UINT64_MAX;
+        } else if (slot->state == PS_SLOT_EMPTYING) {
+            slot->sent = 0;
+        } else if (slot->state != PS_SLOT_ABORTED) {
+            continue;
         }
-        if (slot->state != PS_SLOT_EMPTYING && slot->state != PS_SLOT_ABORTED) continue;
         slot->state = PS_SLOT_LEFT;
-        if (s->slots == 255 || create_slot(s, s->slots, &err) != HP_OK)
-            ps_server_fail(s, HP_MEMORY, "no room for another slot after a worker was lost");
-        else
-            s->slots++;
+        replace_slot(s);
     }
     ps_push_grant(s);
+}
+
+void ps_push_resolve(ps_server_t *s, int worker, const hp_message_t *m) {
+    for (int i = 0; i < s->slots; i++) {
+        ps_slot_t *slot = &s->slot[i];
+        if (slot->state != PS_SLOT_LEFT || slot->worker != worker || slot->unit != m->unit ||
+            slot->sent != UINT64_MAX)
+            continue;
+        slot->sent = m->kind == HP_MSG_COMMIT ? (uint64_t)s->chunks : m->value;
+        maybe_empty(s, slot);
+    }
 }
 
 void ps_push_done(ps_server_t *s, ps_slot_t *slot) {

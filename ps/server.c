@@ -34,14 +34,17 @@ void ps_server_fail(ps_server_t *s, hp_status_t status, const char *fmt, ...) {
 
 void ps_send(ps_server_t *s, int to, const hp_message_t *m, const void *payload, size_t length) {
     hp_error_t err;
-    if (hp_mailbox_send(s->mailbox, to, m, payload, length, &err) != HP_OK && !s->failed)
+    hp_message_t stamped = *m;
+    int worker = to - s->servers;
+    if (worker >= 0 && worker < s->workers && s->worker != NULL)
+        stamped.incarnation = s->worker[worker].incarnation;
+    if (hp_mailbox_send(s->mailbox, to, &stamped, payload, length, &err) != HP_OK && !s->failed)
         ps_server_fail(s, err.status, "%s", err.text);
 }
 
 /* ---- messages ---- */
 
 static void hello(ps_server_t *s, int worker, const hp_message_t *m) {
-    ps_worker_t *w = &s->worker[worker];
     hp_message_t reply = {
         .kind = HP_MSG_WELCOME, .step = ps_order_step(s), .count = (uint32_t)s->shards};
     if (m->value != s->digest || m->count < 1 || m->count > 1024) {
@@ -51,8 +54,7 @@ static void hello(ps_server_t *s, int worker, const hp_message_t *m) {
         ps_server_fail(s, HP_PEER, "worker %d: %s", worker, why);
         return;
     }
-    w->presence = PS_PRESENT;
-    w->incarnation = m->incarnation;
+    ps_liveness_join(s, worker, m->incarnation);
     ps_send(s, ps_worker_rank(s, worker), &reply, NULL, 0);
     if (s->lead != NULL) ps_lead_worker_here(s, worker, (int)m->count);
 }
@@ -69,9 +71,9 @@ static void goodbye(ps_server_t *s, int worker, const hp_message_t *m) {
 /* The pull is not wanted any more; what is under way of it arrives before the answer. */
 static void drain(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
-    if (m->count != w->pull) return;
     ps_pull_drop_worker(s, worker);
     w->drained = m->count;
+    w->drained_chunks = m->count == w->pull ? w->next : 0; /* 0: it asked while it was given up */
     w->owes_drained = true;
 }
 
@@ -155,10 +157,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         return;
     }
     int worker = from - s->servers;
-    if (worker >= 0 && worker < s->workers && s->worker[worker].lost) {
-        ps_liveness_refuse(s, worker, m);
-        return;
-    }
+    if (worker >= 0 && worker < s->workers && !ps_liveness_admits(s, worker, m)) return;
     if (!expected(s, from, m)) {
         hp_log(s->options->log, HP_LOG_WARN, "dropped %s from rank %d", hp_message_name(m->kind),
                from);
@@ -183,10 +182,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         ended(s, m, payload);
         break;
     case HP_MSG_LOST:
-        if (m->count < (uint32_t)s->workers && s->worker[m->count].presence == PS_PRESENT)
-            ps_liveness_lose(s, (int)m->count);
-        else if (m->count < (uint32_t)s->workers)
-            s->lossy = true;
+        ps_liveness_told(s, m);
         break;
     case HP_MSG_CUT: {
         ps_cut_begin(s, m->count, m->step, (m->flags & HP_MSG_LAST) != 0);
@@ -395,7 +391,7 @@ static bool farewells(ps_server_t *s) {
         ps_worker_t *w = &s->worker[i];
         if (w->owes_drained && w->sends == 0) {
             const hp_message_t m = {
-                .kind = HP_MSG_DRAINED, .count = w->drained, .value = (uint64_t)w->next};
+                .kind = HP_MSG_DRAINED, .count = w->drained, .value = (uint64_t)w->drained_chunks};
             ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
             w->owes_drained = false;
         }
@@ -475,7 +471,7 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
                        .workers = options->workers,
                        .sync = options->config->cluster.consistency == HP_SYNC,
                        .began = hp_clock()};
-    s->logged = s->began;
+    s->logged = s->looked = s->began;
     hp_pool_init(&s->sends, 64, 64);
     *outcome = (ps_outcome_t){0};
     hp_error_t why = {.status = HP_OK};

@@ -75,16 +75,20 @@ void ps_units_destroy(ps_units_t *u) {
     hp_free(u);
 }
 
-void ps_units_room(ps_units_t *u, int worker, int room) {
-    worker_t *w = &u->worker[worker];
-    w->room = room;
-    if (room > 0) { /* a newcomer begins where the slowest is */
-        uint64_t slowest = UINT64_MAX;
-        for (int i = 0; i < u->workers; i++)
-            if (i != worker && u->worker[i].room > 0 && u->worker[i].clock < slowest)
-                slowest = u->worker[i].clock;
-        if (slowest != UINT64_MAX && w->clock < slowest) w->clock = slowest;
+/* A newcomer begins where the slowest of the others is: they have not waited for it. */
+static void catch_up(ps_units_t *u, int worker) {
+    uint64_t slowest = UINT64_MAX;
+    for (int i = 0; i < u->workers; i++) {
+        const worker_t *w = &u->worker[i];
+        if (i != worker && w->room > 0 && !w->suspended && w->clock < slowest) slowest = w->clock;
     }
+    if (slowest != UINT64_MAX && u->worker[worker].clock < slowest)
+        u->worker[worker].clock = slowest;
+}
+
+void ps_units_room(ps_units_t *u, int worker, int room) {
+    u->worker[worker].room = room;
+    if (room > 0) catch_up(u, worker);
     if (room == 0) ps_units_leave(u, worker, true);
 }
 
@@ -96,6 +100,7 @@ void ps_units_leave(ps_units_t *u, int worker, bool pushed) {
 
 void ps_units_suspend(ps_units_t *u, int worker, bool suspended) {
     u->worker[worker].suspended = suspended;
+    if (!suspended && u->worker[worker].room > 0) catch_up(u, worker);
 }
 
 static bool within_lead(const ps_units_t *u, const worker_t *w) {

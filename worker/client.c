@@ -158,6 +158,7 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     c->room = config->data.prefetch + 1 < 16 ? config->data.prefetch + 1 : 16;
     c->server_seconds = config->cluster.server_seconds;
     c->start_seconds = config->cluster.start_seconds;
+    c->incarnation = 1;
     c->have_step = -1;
     c->pull_used = true;
     pthread_mutex_init(&c->lock, NULL);
@@ -308,8 +309,13 @@ hp_status_t wk_client_begin(wk_client_t *c, const wk_unit_t *unit, const float *
             c->sparse_count[i] = -1;
             c->is_final[i] = false;
         }
+        uint32_t incarnation = c->incarnation;
         begin_pull(c);
-        c->want_begin = true;
+        if (c->fenced || c->incarnation != incarnation) { /* nobody knows of the unit any more */
+            c->active = false;
+            st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", c->unit);
+        }
+        c->want_begin = c->active;
         *weights_p = c->weights[c->current];
         *grads_p = c->grads;
     }

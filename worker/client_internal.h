@@ -71,6 +71,8 @@ struct wk_client {
     hp_mailbox_t *mailbox; /* the communication thread's */
     wk_link_t *link;       /* [servers] */
     bool stop_sent, goodbye;
+    uint32_t incarnation;
+    bool fenced;          /* given up by server 0: comes back when nothing of a unit is under way */
     bool lossy;           /* some rank is lost */
     double beat;          /* when the last sign of life was sent */
     double heard, looked; /* of server 0's life: the last sign, the last look */

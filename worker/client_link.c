@@ -15,6 +15,10 @@
 
 enum { WAIT_US = 50000 };
 
+static hp_message_t hello_message(const wk_client_t *c) {
+    return (hp_message_t){.kind = HP_MSG_HELLO, .count = (uint32_t)c->room, .value = c->digest};
+}
+
 static void send_mail(wk_client_t *c, int to, const hp_message_t *m) {
     hp_error_t err;
     if (c->failed == HP_OK && hp_mailbox_send(c->mailbox, to, m, NULL, 0, &err) != HP_OK)
@@ -296,6 +300,31 @@ static void acknowledged(wk_client_t *c, int from, const hp_message_t *m) {
     c->stats.staleness = m->count;
 }
 
+/* Server 0 has given this worker up: of what it has, nobody wants anything any more. */
+static void fenced(wk_client_t *c) {
+    if (c->fenced || c->goodbye) return;
+    c->fenced = true;
+    c->revokes = 0;
+    for (uint64_t i = c->begun; i < c->known; i++) c->held[i % WK_RING].voided = true;
+    if (c->active && !c->committed) c->voided = true;
+    if (c->pull_wanted) c->pull_void = true;
+    c->pull_used = true; /* nothing of a pull that was asked ahead */
+    for (int i = 0; i < c->servers; i++) c->link[i].draining = c->link[i].drained = false;
+}
+
+/* Comes back when no push is under way: the servers have heard how much of the last one will
+ * arrive. */
+static void come_back(wk_client_t *c) {
+    bool busy = c->want_begin || c->want_commit || c->want_abort || c->pushes > 0;
+    for (int i = 0; i < c->servers; i++) busy = busy || c->link[i].offered;
+    if (busy || c->want_close) return;
+    c->fenced = c->stop_sent = false;
+    c->unacked_count = 0;
+    hp_mailbox_renew(c->mailbox, ++c->incarnation);
+    const hp_message_t hello = hello_message(c);
+    for (int i = 0; i < c->servers; i++) send_mail(c, i, &hello);
+}
+
 static void refused(wk_client_t *c, int from, const hp_message_t *m, const void *payload) {
     hp_status_t st = m->kind == HP_MSG_END && m->count > HP_OK && m->count < HP_STATUS_COUNT
                          ? (hp_status_t)m->count
@@ -309,7 +338,8 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
     wk_client_t *c = context;
     pthread_mutex_lock(&c->lock);
     if (from == 0) c->heard = hp_clock();
-    switch (m->kind) {
+    bool stale = m->incarnation != c->incarnation && m->kind != HP_MSG_END;
+    switch (stale ? HP_MSG_NONE : m->kind) {
     case HP_MSG_WELCOME:
         c->link[from].welcomed = true;
         if (m->step > c->stats.step) c->stats.step = m->step;
@@ -317,6 +347,9 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
     case HP_MSG_REFUSED:
     case HP_MSG_END:
         refused(c, from, m, payload);
+        break;
+    case HP_MSG_FENCED:
+        fenced(c);
         break;
     case HP_MSG_UNIT:
         got_unit(c, m);
@@ -340,7 +373,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         c->lossy = c->lossy || (m->flags & HP_MSG_FAILED) != 0;
         break;
     default:
-        break; /* not for a worker */
+        break; /* not for a worker, or for what it was before it was given up */
     }
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
@@ -363,7 +396,7 @@ static void say_goodbye(wk_client_t *c, double since) {
     double passed = hp_clock() - since;
     bool waited = passed > 5;
     if (c->goodbye || (c->pushes > 0 && (c->failed == HP_OK || passed < DRAIN_S))) return;
-    if (c->failed == HP_OK && c->unacked_count > 0 && !waited) return;
+    if (c->failed == HP_OK && !c->fenced && c->unacked_count > 0 && !waited) return;
     if (c->unacked_count > 0) m.flags = HP_MSG_PUSHED;
     hp_error_t err;
     for (int i = 0; i < c->servers; i++) (void)!hp_mailbox_send(c->mailbox, i, &m, NULL, 0, &err);
@@ -412,7 +445,8 @@ static void work(wk_client_t *c) {
     retire(c);
     const hp_message_t revoked = {.kind = HP_MSG_REVOKED};
     for (; c->revokes > 0 && !(c->active && c->voided); c->revokes--) send_mail(c, 0, &revoked);
-    if (c->failed == HP_OK && !c->goodbye) progress_pull(c);
+    if (c->fenced) come_back(c);
+    if (c->failed == HP_OK && !c->goodbye && !c->fenced) progress_pull(c);
 }
 
 static bool loop_once(wk_client_t *c, double *busy, double *closing) {
@@ -452,8 +486,7 @@ static void finish(wk_client_t *c) {
 
 void *wk_client_communicate(void *client) {
     wk_client_t *c = client;
-    const hp_message_t hello = {
-        .kind = HP_MSG_HELLO, .count = (uint32_t)c->room, .value = c->digest};
+    const hp_message_t hello = hello_message(c);
     hp_error_t err;
     pthread_mutex_lock(&c->lock);
     bool open = hp_mailbox_open(c->transport, 0, c->servers, 1, mail, bad_mail, c, &c->mailbox,

@@ -1,7 +1,8 @@
 /* Servers and workers under thousands of schedules: threads are interleaved, messages delayed and
  * reordered by a seed (schedule.h, transport_chaos.h). Whatever happens, everything must end, every
  * unit be used, and `sync` give the bytes of the plain computation. Where a server dies, all others
- * say so and end soon, and the run goes on from a whole checkpoint.
+ * say so and end soon, and the run goes on from a whole checkpoint. A worker that is cut off for
+ * long is given up; if it speaks again it comes back.
  *
  * HANPS_SEED=n HANPS_SCHEDULES=k: k schedules from seed n on. A schedule that fails names its seed.
  */
@@ -23,7 +24,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_RANKS = 16, AT_ONCE = 2, TIMEOUT_S = 120, SHORT = 200, LONGEST_S = 20 };
+enum {
+    MOST_RANKS = 16,
+    AT_ONCE = 2,
+    TIMEOUT_S = 120,
+    SHORT = 200,
+    LONGEST_S = 20,
+    LONGEST_LOSS_S = 60 /* where a worker is waited for until it is given up */
+};
 
 typedef struct {
     uint64_t seed;
@@ -33,6 +41,8 @@ typedef struct {
     bool resumes;
     int held_rank; /* whose link is down for a while; -1: none */
     int held_after_us, held_us;
+    bool loses; /* it is a worker, and given up meanwhile: it returns, or is dead */
+    bool dies;
     int dead_server;            /* it dies after that time; -1: none */
     double end_after;           /* its death the last of the others ended */
     bool repeats;               /* steps after the last checkpoint were lost, and made again */
@@ -105,9 +115,9 @@ static void run_ranks(void *context) {
     }
     if (c->held_rank >= 0 && c->held_rank < n) {
         usleep((useconds_t)c->held_after_us);
-        hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_HELD);
+        hp_chaos_set(endpoint[c->held_rank], c->dies ? HP_CHAOS_STOPPED : HP_CHAOS_HELD);
         usleep((useconds_t)c->held_us);
-        hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_RUNS);
+        if (!c->dies) hp_chaos_set(endpoint[c->held_rank], HP_CHAOS_RUNS);
     }
     double died = 0;
     if (c->dead_server >= 0) {
@@ -120,7 +130,7 @@ static void run_ranks(void *context) {
     f->spoken = 0;
     for (int i = 0; i < n; i++) {
         pthread_join(rank[i].thread, NULL);
-        if (i == c->dead_server) continue;
+        if (i == c->dead_server || (c->loses && i == c->held_rank)) continue;
         if (rank[i].ended - died > c->end_after) c->end_after = rank[i].ended - died;
         f->spoken += rank[i].status != HP_OK && !rank[i].err.told;
         if (c->status != HP_OK || rank[i].status == HP_OK) continue;
@@ -243,9 +253,12 @@ static bool check_loss(const case_t *c) {
 static void check_run(const case_t *c) {
     const fake_t *f = &c->fake;
     if (c->status != HP_OK) fail(c, "it failed");
-    if (atomic_load(&f->pending) != 0) fail(c, "messages are left");
-    if (c->stats.seconds > LONGEST_S) fail(c, "some rank waited for a time limit");
-    if (!f->outcome.clean) fail(c, "not every rank said goodbye");
+    if (c->stats.seconds > (c->loses ? LONGEST_LOSS_S : LONGEST_S))
+        fail(c, "some rank waited for a time limit");
+    if (!c->loses && atomic_load(&f->pending) != 0) fail(c, "messages are left");
+    if (!c->loses && !f->outcome.clean) fail(c, "not every rank said goodbye");
+    if (f->gather && atomic_load(&f->most_lead) > f->config.cluster.staleness)
+        fail(c, "a worker was further ahead than the bound");
     bool early = f->outcome.step < f->config.run.steps;
     if (f->outcome.step > f->config.run.steps) fail(c, "it went too far");
     if (early && f->stop_after == 0) fail(c, "it ended early");
@@ -258,6 +271,20 @@ static void check_run(const case_t *c) {
 
 static int upto(hp_random_t *r, int least, int most) {
     return least + (int)hp_random_below(r, (uint64_t)(most - least + 1));
+}
+
+/* A worker is cut off until it is given up, or longer. */
+static void lose_worker(case_t *c, hp_random_t *r) {
+    fake_t *f = &c->fake;
+    c->loses = true;
+    c->dies = upto(r, 0, 2) == 0;
+    c->held_rank = c->servers[0] + upto(r, 0, c->workers[0] - 1);
+    c->held_us = upto(r, 500000, 4000000);
+    c->held_after_us = upto(r, 0, 600000);
+    f->pause_us = upto(r, 0, 300000);
+    f->quit_after = 0;
+    f->config.cluster.suspend_seconds = 0.7;
+    f->config.cluster.dead_seconds = 1.5;
 }
 
 static void make_case(case_t *c, uint64_t seed) {
@@ -301,6 +328,10 @@ static void make_case(case_t *c, uint64_t seed) {
     int accumulate = upto(&r, 0, 1) == 0 ? upto(&r, 2, 4) : 1;
     if (f->config.cluster.consistency != HP_SYNC) f->config.cluster.accumulate = accumulate;
     if (upto(&r, 0, 2) == 0) f->config.checkpoint.every_minutes = 1e-4;
+    if (!c->plain && !f->barred && c->dead_server < 0 && c->workers[0] > 1 && upto(&r, 0, 1) == 0)
+        lose_worker(c, &r);
+    f->gather = f->config.cluster.consistency == HP_BOUNDED && !c->loses && !f->barred &&
+                c->dead_server < 0;
 }
 
 static void make_folder(const fake_t *f, const char *name) {
@@ -331,6 +362,8 @@ static void run_case(uint64_t seed) {
         check_run(&c);
     if ((c.resumes || c.repeats) && !c.fake.barred) {
         c.dead_server = -1;
+        if (c.loses) c.held_rank = -1;
+        c.loses = false;
         fake_again(&c.fake, c.servers[1], c.workers[1], c.steps + 2);
         if (!has_checkpoint(&c.fake)) c.fake.resume = NULL;
         schedule_run(hp_random_mix(seed, 1), run_ranks, gave_up, &c, &c.stats);

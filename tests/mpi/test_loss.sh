@@ -13,7 +13,7 @@ ranks() {
     local fault=$1
     shift
     FAULT=$fault timeout 60 mpirun --enable-recovery --oversubscribe --bind-to none \
-        --mca mpi_yield_when_idle 1 -x FAULT -np "$@" 2>"$work/err" || true
+        --mca mpi_yield_when_idle 1 -x FAULT ${PAUSE_US:+-x PAUSE_US} -np "$@" 2>"$work/err" || true
 }
 
 fresh
@@ -37,6 +37,7 @@ stopped() { # the process of the run that sleeps by SIGSTOP
         pid=$(cut -d/ -f3 <<<"$stat")
         tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$program $work/run sync 2" && echo "$pid" && return
     done
+    return 0 # others' stopped processes are no failure
 }
 (
     for _ in $(seq 100); do
@@ -51,3 +52,19 @@ got=$(ranks "19 1 2 1" 5 "$program" "$work/run" sync 2 12)
 wait
 [ "$got" = "$want" ] || fail "sync, stopped and continued: '$got', alone $want"
 grep -q "speaks again" "$work/err" || fail "the log does not say that the worker came back"
+
+# Stopped until it is given up: it is told, comes back and computes again.
+fresh
+want=$("$program" "$work/run" sync 1 150)
+fresh
+(
+    for _ in $(seq 200); do
+        sleep 0.1
+        grep -q "is lost" "$work/err" && break
+    done
+    for pid in $(stopped); do kill -CONT "$pid"; done
+) &
+got=$(PAUSE_US=40000 ranks "19 1 2 1" 5 "$program" "$work/run" sync 2 150)
+wait
+[ "$got" = "$want" ] || fail "sync, given up and back: '$got', alone $want"
+grep -q "is back, in its incarnation 2" "$work/err" || fail "the log does not say that the worker is back"

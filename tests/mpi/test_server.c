@@ -42,6 +42,7 @@ int main(int argc, char **argv) {
     f.resume = argc > 5 ? argv[5] : NULL;
     f.config.optimizer.clip_norm = mode == HP_SYNC ? 1 : 0;
     f.config.checkpoint.every_steps = 4;
+    if (getenv("PAUSE_US") != NULL) f.pause_us = atoi(getenv("PAUSE_US"));
     bool faulty = getenv("FAULT") != NULL;
     if (faulty) {
         f.moment = fault;

@@ -10,6 +10,7 @@
 #include "ps/adam.h"
 #include "worker/client.h"
 
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ void fake_again(fake_t *f, int servers, int workers, int64_t steps) {
     f->config.run.steps = steps;
     f->workers = workers;
     f->resume = "last";
+    f->gather = false;
     f->stop_after = f->quit_after = 0;
 }
 
@@ -110,6 +112,7 @@ static void spoil(const fake_t *f, uint64_t unit, float *grads) {
 
 static void pause_for(const fake_t *f, int worker, uint64_t unit) {
     if (worker == 0 && f->slow_us > 0) usleep((useconds_t)f->slow_us);
+    if (f->pause_us > 0) usleep((useconds_t)f->pause_us);
     if (f->seed != 0) usleep((useconds_t)(hp_random_mix(f->seed + (uint64_t)worker, unit) % 1500));
 }
 
@@ -136,6 +139,21 @@ static hp_status_t compute(fake_t *f, wk_client_t *c, int worker, int64_t own, u
     return HP_OK;
 }
 
+/* A worker has begun a unit: how far is it ahead? */
+static void note_lead(fake_t *f, int worker) {
+    int own = atomic_load(&f->done[worker]), least = own;
+    for (int i = 0; i < f->workers; i++) {
+        int done = atomic_load(&f->done[i]);
+        if (done < least) least = done;
+    }
+    if (own - least > atomic_load(&f->most_lead)) atomic_store(&f->most_lead, own - least);
+}
+
+static void gather(fake_t *f) {
+    atomic_fetch_add(&f->here, 1);
+    for (int i = 0; f->gather && i < 10000 && atomic_load(&f->here) < f->workers; i++) usleep(1000);
+}
+
 static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) {
     int64_t own = 0;
     for (;;) {
@@ -147,9 +165,12 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
         hp_status_t st = wk_client_begin(c, &unit, &weights, &grads, err);
         if (st == HP_INTERRUPTED) continue;
         HP_TRY(st);
+        note_lead(f, worker);
         st = compute(f, c, worker, own, unit.unit, weights, grads, err);
+        atomic_fetch_add(&f->done[worker], 1); /* before anybody can know of the commit */
         if (st == HP_OK) st = wk_client_commit(c, unit_examples(unit.unit), err);
         if (st == HP_INTERRUPTED) {
+            atomic_fetch_sub(&f->done[worker], 1);
             HP_TRY(wk_client_abort(c, err));
             continue;
         }
@@ -166,7 +187,9 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
 static hp_status_t run_worker(fake_t *f, hp_transport_t *t, int worker, hp_error_t *err) {
     wk_client_t *c = NULL;
     HP_TRY(wk_client_open(t, &f->config, &f->params, &c, err));
+    gather(f);
     hp_status_t st = work(f, c, worker, err);
+    atomic_store(&f->done[worker], INT_MAX);
     hp_error_t closing;
     hp_status_t closed = wk_client_close(c, NULL, NULL, &closing);
     if (st == HP_OK && closed != HP_OK) *err = closing;

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-enum { FAKE_UNITS = 4096 };
+enum { FAKE_UNITS = 4096, FAKE_WORKERS = 32 };
 
 typedef struct {
     hp_config_t config; /* cluster, optimizer, run.steps, checkpoint */
@@ -20,6 +20,7 @@ typedef struct {
     const char *resume; /* NULL or "last" */
     uint64_t seed;      /* of the workers' random delays; 0: none */
     int slow_us;        /* worker 0 takes so much longer for a unit */
+    int pause_us;       /* all take so much longer */
     int64_t stop_after; /* a worker asks for the end when so many units were committed; 0: never */
     int64_t quit_after; /* worker 0 leaves after so many units of its own; 0: never */
     /* Called by a worker in each unit, after `own` units of its own: 0 when it has begun, 1 when
@@ -32,6 +33,10 @@ typedef struct {
     hp_params_t params;
     atomic_int used[FAKE_UNITS]; /* commits of each unit */
     atomic_llong committed;
+    bool gather; /* nobody begins before all workers are here; most_lead then counts */
+    atomic_int here;
+    /* units of each worker, INT_MAX when it has left; by how many one began ahead of the slowest */
+    atomic_int done[FAKE_WORKERS], most_lead;
     ps_outcome_t outcome; /* server 0's */
     hp_error_t err;       /* of the rank that failed first */
     int spoken;           /* ranks that failed and were not told of it: each says a line */

@@ -453,11 +453,18 @@ static void test_oversized(void **state) {
 static void test_bounded(void **state) {
     (void)state;
     static fake_t f;
-    fake_begin(&f, HP_BOUNDED, 2, 3, 30);
-    f.config.cluster.staleness = 2;
-    f.slow_us = 4000;
-    async_once(&f, 30);
-    fake_end(&f);
+    for (int staleness = 0; staleness <= 4; staleness += 2)
+        for (int prefetch = 1; prefetch <= 4; prefetch += 3) {
+            fake_begin(&f, HP_BOUNDED, 2, 3, 40);
+            f.config.cluster.staleness = staleness;
+            f.gather = true;
+            f.config.data.prefetch = prefetch;
+            f.slow_us = 4000;
+            async_once(&f, 40);
+            /* never above the bound, and the fast ones get to it */
+            assert_int_equal(f.most_lead, staleness);
+            fake_end(&f);
+        }
 }
 
 /* What cannot work is said in one line. */
