@@ -35,7 +35,7 @@ hp_status_t cli_data_verify(int argc, char **argv, hp_error_t *err) {
     uint64_t last = 0;
     hp_store_verify_hooks_t hooks = {
         .found = found, .progress = isatty(STDERR_FILENO) ? progress : NULL, .context = &last};
-    hp_store_verify_t result;
+    hp_store_verify_t result = {0};
     HP_TRY(hp_store_verify(argv[1], &hooks, &result, err));
     printf("%s: whole: %" PRIu64 " bytes, %" PRIu64 " records\n", argv[1], result.bytes,
            result.records);

@@ -102,7 +102,9 @@ bool hp_sparse_check(const hp_sparse_t *s) {
         return false;
     for (size_t i = 0; i < kept; i += 64) {
         size_t n = kept - i < 64 ? kept - i : 64;
-        if (mask_of(s->number + i * size, n, size) != UINT64_MAX >> (64 - n)) return false;
+        if (mask_of(s->number + i * size, n, size) !=
+            (n < 64 ? ((uint64_t)1 << n) - 1 : UINT64_MAX))
+            return false;
     }
     return true;
 }

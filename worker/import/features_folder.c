@@ -293,7 +293,7 @@ static hp_status_t read_open(wk_features_t *f, const open_file_t *file, hp_error
 }
 
 static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
-    open_file_t file;
+    open_file_t file = {.fd = -1};
     HP_TRY(open_file(f, image, &file, err));
     hp_status_t status = read_open(f, &file, err);
     close(file.fd);
@@ -303,7 +303,7 @@ static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err)
 /* The shape of a file; the first pass. */
 static hp_status_t peek(wk_features_t *f, uint64_t image, hp_error_t *err) {
     folder_t *n = f->source;
-    open_file_t file;
+    open_file_t file = {.fd = -1};
     array_t a;
     HP_TRY(open_file(f, image, &file, err));
     int most = f->shape.cells;
