@@ -470,7 +470,7 @@ size_t hp_store_cells(const hp_store_info_t *info, const void *data, size_t byte
                       hp_sparse_t *sparse) {
     size_t cell = (size_t)info->channels * hp_dtype_size(info->feature_dtype), cells;
     if (info->feature_encoding == HP_ENCODING_RAW)
-        cells = bytes % cell == 0 ? bytes / cell : 0;
+        cells = cell > 0 && bytes % cell == 0 ? bytes / cell : 0;
     else
         cells = hp_sparse_parse(info->feature_dtype, data, bytes, info->channels, sparse)
                     ? sparse->cells

@@ -126,7 +126,7 @@ hp_status_t hp_store_blocks_follow(hp_store_writer_t *w, hp_error_t *err) {
 hp_status_t hp_store_blocks_finish(hp_store_writer_t *w, uint64_t *bytes_p, size_t *count_p,
                                    hp_error_t *err) {
     char name[4096];
-    struct stat st;
+    struct stat st = {0};
     int fd = open_data(w, name);
     hp_status_t status = HP_OK;
     if (fd < 0 || fstat(fd, &st) != 0 || fsync(fd) != 0)

@@ -35,10 +35,11 @@ static void place(hp_coords_t coords, const hp_store_info_t *info, const float *
 
 void wk_coords_append(hp_coords_t coords, const hp_store_info_t *info, const float *raw,
                       const float *boxes, int n, float *out) {
+    static const float none[4] = {0}; /* not read: there is a grid */
     size_t channels = (size_t)info->channels, more = (size_t)wk_coords_channels(coords);
     for (int c = 0; c < n; c++) {
         memcpy(out, raw + (size_t)c * channels, channels * sizeof *out);
-        place(coords, info, boxes != NULL ? boxes + 4 * (size_t)c : NULL, c, out + channels);
+        place(coords, info, boxes != NULL ? boxes + 4 * (size_t)c : none, c, out + channels);
         out += channels + more;
     }
 }
