@@ -26,7 +26,7 @@ static const char usage[] =
     "every question's score to SPLIT-STEP.tsv beside it, which 'hanps table' reads; not so with a\n"
     "--set that changes the model or the data.\n\n"
     "  --split NAME       the split, or NAME:SHARE as in data.valid, which is the default\n"
-    "  --checkpoint STEP  or last (last)\n"
+    "  --checkpoint STEP  or last, or best: of the evaluations while training (last)\n"
     "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
     "vqa_2016\n"
     "                     (the official evaluation until March 2021, the paper's); default: exact "

@@ -8,6 +8,7 @@
 #include "common/schedule.h"
 #include "common/run_ranks.h"
 #include "worker/data/batch.h"
+#include "worker/validate.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -121,13 +122,21 @@ static void count_steps(cli_plan_t *plan, const hp_store_t *store, const wk_part
 }
 
 /* A wrong name would come to light when all is trained. */
-static hp_status_t check_valid(const hp_config_t *config, const hp_store_t *store,
-                               hp_error_t *err) {
+static hp_status_t check_valid(cli_plan_t *plan, const hp_store_t *store, hp_error_t *err) {
+    const hp_config_t *config = &plan->config;
+    const uint32_t *image = hp_store_question_image(store);
     wk_part_t part;
-    if (config->data.valid[0] == '\0' ||
-        wk_part_find(store, config, config->data.valid, &part, err) == HP_OK)
-        return HP_OK;
-    return hp_fail_prefix(err, "data.valid (\"\": none)");
+    uint64_t questions = 0;
+    if (config->data.valid[0] == '\0') return HP_OK;
+    if (wk_part_find(store, config, config->data.valid, &part, err) != HP_OK)
+        return hp_fail_prefix(err, "data.valid (\"\": none)");
+    if (config->valid.every_steps == 0) return HP_OK;
+    for (uint64_t q = part.range.first; q < part.range.first + part.range.count; q++)
+        questions += wk_cut_has(&part.cut, image[q]);
+    plan->valid_parts = wk_validate_parts(questions, config->data.batch_size);
+    return questions > 0 ? HP_OK
+                         : hp_fail(err, HP_INPUT, "data.valid: '%s' has no question to evaluate on",
+                                   part.name);
 }
 
 static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
@@ -137,7 +146,7 @@ static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
     HP_TRY(hp_store_open(config->data.store, &start->store, err));
     const hp_store_info_t *info = hp_store_info(start->store);
     HP_TRY(wk_part_train(start->store, config, &part, err));
-    HP_TRY(check_valid(config, start->store, err));
+    HP_TRY(check_valid(plan, start->store, err));
     count_steps(plan, start->store, &part);
     if (plan->epoch_examples == 0)
         return hp_fail(err, HP_INPUT,

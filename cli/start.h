@@ -35,6 +35,7 @@ typedef struct {
     int64_t steps;       /* where the run will end, or 0 where it is not known */
     int64_t total;       /* elements of the parameter block, a check */
     uint64_t epoch_examples, token;
+    int32_t valid_parts; /* of an evaluation while training; 0: none */
     char run[CLI_PATH];
     char digest[33]; /* of the store */
     hp_config_t config;

@@ -124,6 +124,7 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
         .resume = plan->resume_step >= 0 ? step : NULL,
         .config_yaml = rank->start.yaml,
         .epoch_examples = plan->epoch_examples,
+        .valid_parts = plan->valid_parts,
         .log = rank->log,
         .stop = &rank->stop,
         .start = plan->start,
@@ -183,7 +184,9 @@ static hp_status_t conclude(rank_t *rank, hp_status_t status, const ps_outcome_t
     }
     cli_closing_table(plan, outcome, stdout);
     if (!outcome->stopped) {
-        cli_write_status(plan, HP_RUN_DONE, outcome->step, false, "", rank->log);
+        cli_write_status(plan, HP_RUN_DONE, outcome->step, false,
+                         outcome->early ? "ended early: no evaluation was better any more" : "",
+                         rank->log);
         return HP_OK;
     }
     cli_write_status(plan, HP_RUN_STOPPED, outcome->step, true, "stopped with a checkpoint",

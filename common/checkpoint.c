@@ -143,7 +143,8 @@ static hp_status_t take_position(hp_checkpoint_t *c, int64_t step, const char *p
                                  hp_error_t *err) {
     const Hanps__CheckpointManifest *m = c->m;
     if (m->step != step) return hp_fail(err, HP_CORRUPT, "'%s' is of step %" PRId64, path, m->step);
-    bool good = m->n_outstanding_units <= INT32_MAX && m->sync_shards <= INT32_MAX;
+    bool good = m->n_outstanding_units <= INT32_MAX && m->sync_shards <= INT32_MAX &&
+                m->poorer <= INT32_MAX;
     for (size_t i = 0; i < m->n_outstanding_units && good; i++)
         good = m->outstanding_units[i] < m->next_unit &&
                (i == 0 || m->outstanding_units[i - 1] < m->outstanding_units[i]);
@@ -154,6 +155,10 @@ static hp_status_t take_position(hp_checkpoint_t *c, int64_t step, const char *p
                                   .sync_shards = (int)m->sync_shards,
                                   .outstanding = (int)m->n_outstanding_units,
                                   .outstanding_unit = m->outstanding_units,
+                                  .evaluated = m->evaluated,
+                                  .best_step = m->best_step,
+                                  .best_accuracy = m->best_accuracy,
+                                  .poorer = (int)m->poorer,
                                   .epoch = m->epoch,
                                   .incarnation = m->incarnation,
                                   .workers = (int)m->workers,

@@ -24,6 +24,12 @@ typedef struct {
     int outstanding; /* units below next_unit that are not retired: to be handed out first */
     const uint64_t *outstanding_unit; /* ascending */
 
+    /* evaluation while training: the last step that was evaluated, the best one, each 0 for none;
+     * the best one's accuracy, 0 to 1, and evaluations since then */
+    int64_t evaluated, best_step;
+    double best_accuracy;
+    int poorer;
+
     /* optional: 0 and NULL where not known */
     uint64_t epoch;       /* passes over the training split begun */
     uint64_t incarnation; /* starts of the run, from 1 */
@@ -64,12 +70,17 @@ hp_status_t hp_checkpoint_write_shard(const char *run, int64_t step, int server,
 /* Server 0, when every shard is reported, record[i] being server i's: checks that the files are
  * there as they were reported and hold every element once, writes the manifest and puts the
  * checkpoint in its place (of one of the same step, too). Then the checkpoints beyond the newest
- * `keep` are removed, except the best; a failure to remove is not an error. On failure the
- * checkpoint is not there; hp_checkpoint_discard removes its files. */
+ * `keep` are removed, except the best and that of step `spare` (-1: none), which is being
+ * evaluated; a failure to remove is not an error. On failure the checkpoint is not there;
+ * hp_checkpoint_discard removes its files. */
 hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
                                  const hp_position_t *position, const char *config_yaml,
                                  int servers, const hp_shard_record_t *record, int keep,
-                                 hp_error_t *err) HP_MUST_CHECK;
+                                 int64_t spare, hp_error_t *err) HP_MUST_CHECK;
+
+/* That removal alone: checkpoints up to step `written`, but the newest `keep` of them, the best and
+ * `spare`. */
+void hp_checkpoint_prune(const char *run, int64_t written, int keep, int64_t spare);
 
 /* A whole checkpoint of step 0: weights[params->total] and no moments, for a run that does not
  * begin with the initial values of its seed. */

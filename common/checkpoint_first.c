@@ -26,7 +26,7 @@ hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params
     HP_TRY(hp_shard_plan_create(params, 1, &plan, err));
     hp_status_t status = write_shard(run, &plan, weights, &record, err);
     if (status == HP_OK)
-        status = hp_checkpoint_commit(run, params, &position, config_yaml, 1, &record, 1, err);
+        status = hp_checkpoint_commit(run, params, &position, config_yaml, 1, &record, 1, -1, err);
     if (status != HP_OK) hp_checkpoint_discard(run, 0);
     hp_shard_plan_release(&plan);
     return status;

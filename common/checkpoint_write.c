@@ -245,6 +245,10 @@ static void draft_position(draft_t *d, const hp_position_t *p, const char *confi
     d->m.outstanding_units = (uint64_t *)(uintptr_t)p->outstanding_unit;
     d->m.units_repeated = p->units_repeated;
     d->m.sync_shards = (uint32_t)p->sync_shards;
+    d->m.evaluated = p->evaluated;
+    d->m.best_step = p->best_step;
+    d->m.best_accuracy = p->best_accuracy;
+    d->m.poorer = (uint32_t)p->poorer;
     d->m.epoch = p->epoch;
     d->m.incarnation = p->incarnation;
     d->m.workers = (uint32_t)p->workers;
@@ -319,14 +323,15 @@ static hp_status_t put_in_place(const char *run, int64_t step, hp_error_t *err) 
     return HP_OK;
 }
 
-static void prune(const char *run, int64_t written, int keep) {
+void hp_checkpoint_prune(const char *run, int64_t written, int keep, int64_t spare) {
     int64_t *step = NULL, best = -1;
     int count = 0, kept = 0;
     char folder[HP_CHECKPOINT_PATH];
     if (keep < 1) keep = 1;
     if (hp_checkpoint_list(run, &count, &step, &best, NULL) != HP_OK) return;
     for (int i = count - 1; i >= 0; i--) {
-        if (step[i] > written || step[i] == best || kept++ < keep) continue;
+        bool stays = step[i] > written || step[i] == best || step[i] == spare;
+        if (stays || kept++ < keep) continue;
         if (hp_checkpoint_folder(run, step[i], "", folder, NULL) == HP_OK)
             (void)hp_checkpoint_remove_folder(folder);
     }
@@ -359,7 +364,7 @@ static hp_status_t commit(const char *run, const char *folder, const hp_params_t
 hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
                                  const hp_position_t *position, const char *config_yaml,
                                  int servers, const hp_shard_record_t *record, int keep,
-                                 hp_error_t *err) {
+                                 int64_t spare, hp_error_t *err) {
     char folder[HP_CHECKPOINT_PATH];
     int chunks = 0;
     for (int i = 0; i < servers; i++) {
@@ -375,6 +380,6 @@ hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
         commit(run, folder, params, position, config_yaml, servers, record, chunks, place, err);
     hp_free(place);
     if (status != HP_OK) return status;
-    prune(run, position->step, keep);
+    hp_checkpoint_prune(run, position->step, keep, spare);
     return HP_OK;
 }

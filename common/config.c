@@ -316,6 +316,13 @@ hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) {
         return hp_fail(err, HP_INPUT, "data.store: an empty value is not allowed: a store's path");
     if (config->data.train[0] == '\0')
         return hp_fail(err, HP_INPUT, "data.train: an empty value is not allowed: a split's name");
+    if (config->valid.every_steps > 0 && config->data.valid[0] == '\0')
+        return hp_fail(err, HP_INPUT,
+                       "valid.every_steps: %lld needs data.valid: the split to evaluate on",
+                       (long long)config->valid.every_steps);
+    if (config->valid.patience > 0 && config->valid.every_steps == 0)
+        return hp_fail(err, HP_INPUT, "valid.patience: %d needs valid.every_steps above 0",
+                       config->valid.patience);
     return HP_OK;
 }
 

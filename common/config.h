@@ -139,6 +139,10 @@ typedef struct {
         hp_on_loss_t on_worker_loss;
     } cluster;
     struct {
+        int64_t every_steps; /* 0: never */
+        int patience;        /* evaluations; 0: no early stop */
+    } valid;
+    struct {
         int64_t every_steps;  /* 0: never by steps */
         double every_minutes; /* 0: never by time */
         int keep;

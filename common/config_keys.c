@@ -208,12 +208,18 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.on_worker_loss), .initial = "continue", .choices = "continue|stop", RESUMABLE,
      .doc = "stop: write a checkpoint and end when a worker is lost."},
 
+    {KEY(valid.every_steps), .initial = "0", RANGE(0, 1e12), .unit = "steps", RESUMABLE,
+     .doc = "Steps between evaluations on data.valid while training. Each is of a checkpoint, and "
+            "the best one is kept. 0: none."},
+    {KEY(valid.patience), .initial = "0", RANGE(0, 1e6), .unit = "evaluations", RESUMABLE,
+     .doc = "End the run when so many evaluations in a row are no better than the best. 0: never."},
+
     {KEY(checkpoint.every_steps), .initial = "1000", RANGE(0, 1e12), .unit = "steps", RESUMABLE,
      .doc = "Steps between checkpoints. 0: not by steps."},
     {KEY(checkpoint.every_minutes), .initial = "10", RANGE(0, 1e7), .unit = "minutes", RESUMABLE,
      .doc = "Time between checkpoints. 0: not by time."},
     {KEY(checkpoint.keep), .initial = "3", RANGE(1, 1e6), .unit = "checkpoints", RESUMABLE,
-     .doc = "Newest checkpoints that are kept; older ones are removed."},
+     .doc = "Newest checkpoints that are kept; older ones are removed, but for the best one."},
 
     {KEY(log.console_seconds), .initial = "10", RANGE(0, 86400), .unit = "seconds", RESUMABLE,
      .doc = "Time between progress lines where standard error is no terminal."},

@@ -49,7 +49,9 @@
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
     X(END, 0, 1024, "0>s 0>w: the run is over; count: status, payload: why, which 0 says")         \
     X(GOODBYE, 0, 0, "w>s: nothing more will come; PUSHED: not all of mine is acknowledged")       \
-    X(FAREWELL, 0, 0, "s>w s>0: nor from me; FAILED: some rank is lost")
+    X(FAREWELL, 0, 0, "s>w s>0: nor from me; FAILED: some rank is lost")                           \
+    X(EVALUATE, 0, 0, "0>w: score part `count` of `value` of data.valid with checkpoint `step`")   \
+    X(EVALUATED, 1, HP_MESSAGE_PAYLOAD, "w>0: it is done; payload: hp_scores_t; FAILED: why not")
 
 #define HP_MESSAGE_PAYLOAD (HP_COPIED - 64)
 
@@ -65,7 +67,7 @@ enum {
     HP_MSG_LAST = 1,      /* UNIT, REVOKE, CUT: nothing comes after */
     HP_MSG_EXACT = 2,     /* PULL: of `step` and no other */
     HP_MSG_NONFINITE = 4, /* COMMIT: a gradient is not finite; all servers refuse the unit */
-    HP_MSG_FAILED = 8,    /* SHARD: not written; FAREWELL: not all is well */
+    HP_MSG_FAILED = 8,    /* SHARD, EVALUATED: not done; FAREWELL: not all is well */
     HP_MSG_PUSHED = 16,   /* RETURN, GOODBYE: a server may have what is handed out again */
     HP_MSG_FLAGS = 31
 };
@@ -108,6 +110,21 @@ size_t hp_message_pack(const hp_message_t *fields, const void *payload, size_t l
 /* Read and check what arrived. HP_CORRUPT, with the field that is wrong. */
 hp_status_t hp_message_check(const void *data, size_t bytes, hp_message_t *message_p,
                              hp_error_t *err) HP_MUST_CHECK;
+
+/* What a worker found in its part of the validation split. Plain data: it travels in a message. */
+enum { HP_SCORES_GROUPS = 16, HP_SCORES_NAME = 48 };
+typedef struct {
+    uint64_t examples, labelled, selected; /* selected: cells, of all questions */
+    double score, loss;                    /* sums: score of 0 to 1 a question */
+    int32_t groups;
+    char metric[20];
+    struct {
+        char name[HP_SCORES_NAME]; /* an answer type */
+        uint64_t examples;
+        double score;
+    } group[HP_SCORES_GROUPS]; /* answer types beyond these are not kept apart */
+} hp_scores_t;
+_Static_assert(sizeof(hp_scores_t) <= HP_MESSAGE_PAYLOAD, "scores are sent as a copy");
 
 /* Tags. Control: one. Gradients: slot (8 bits) and chunk (20 bits) for the one bit, weights: number
  * of the pull modulo 256 and chunk for the other. */

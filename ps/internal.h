@@ -1,7 +1,7 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
  * order.c: when a push is applied; refuse.c: which are not; pull.c: weights; cut.c: this server's
- * part of a checkpoint; peers.c: servers watch one another; lead.c and liveness.c: what server 0
- * alone does. All of it runs in the communication thread. */
+ * part of a checkpoint; peers.c: servers watch one another; lead.c, valid.c and liveness.c: what
+ * server 0 alone does. All of it runs in the communication thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -114,7 +114,8 @@ typedef struct {
     ps_buffer_t *(*held)[3]; /* [chunks] */
 } ps_cut_t;
 
-typedef struct ps_lead ps_lead_t; /* server 0's part */
+typedef struct ps_lead ps_lead_t;   /* server 0's part */
+typedef struct ps_valid ps_valid_t; /* the same */
 
 struct ps_server {
     const ps_server_options_t *options;
@@ -158,11 +159,12 @@ struct ps_server {
     double *shard_norm; /* [chunks] */
 
     ps_cut_t cut;
-    ps_lead_t *lead; /* server 0; else NULL */
-    bool over;       /* END came, or was sent */
-    bool leaving;    /* nothing more to do but farewells */
-    bool lossy;      /* a worker is lost */
-    double looked;   /* when server 0 last looked who speaks */
+    ps_lead_t *lead;   /* server 0; else NULL */
+    ps_valid_t *valid; /* the same */
+    bool over;         /* END came, or was sent */
+    bool leaving;      /* nothing more to do but farewells */
+    bool lossy;        /* a worker is lost */
+    double looked;     /* when server 0 last looked who speaks */
     ps_peers_t peers;
     bool abandoned;      /* some rank never said goodbye */
     bool serving;        /* it has begun */
@@ -255,6 +257,25 @@ void ps_cut_join(ps_server_t *s, ps_job_t *job);
 void ps_cut_held(ps_server_t *s); /* the applier has taken the references */
 void ps_cut_progress(ps_server_t *s);
 
+/* valid.c, on server 0 */
+/* May make the run shorter, where it had been decided to end early. */
+hp_status_t ps_valid_create(ps_server_t *s, const hp_position_t *position,
+                            hp_error_t *err) HP_MUST_CHECK;
+void ps_valid_destroy(ps_server_t *s);
+void ps_valid_note(const ps_server_t *s, hp_position_t *position);
+bool ps_valid_due(const ps_server_t *s, int64_t step); /* is this step to be evaluated? */
+/* It will be, when ps_valid_written says that its checkpoint is there, or is not. One at a time. */
+void ps_valid_expect(ps_server_t *s, int64_t step);
+void ps_valid_written(ps_server_t *s, int64_t step, bool failed);
+bool ps_valid_pending(const ps_server_t *s);
+int64_t ps_valid_spare(const ps_server_t *s); /* step of a checkpoint that must stay; -1: none */
+/* No unit of this step or a later one may be handed out yet. */
+int64_t ps_valid_limit(const ps_server_t *s);
+void ps_valid_abandon(ps_server_t *s); /* the next start does it */
+void ps_valid_hand_out(ps_server_t *s);
+void ps_valid_worker_gone(ps_server_t *s, int worker);
+void ps_valid_mail(ps_server_t *s, int worker, const hp_message_t *m, const void *payload);
+
 /* lead.c */
 hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position,
                            hp_error_t *err) HP_MUST_CHECK;
@@ -268,6 +289,8 @@ void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed);
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
 void ps_lead_progress(ps_server_t *s, double now);
 bool ps_lead_knows(const ps_server_t *s, int server); /* has that server said hello? */
+/* The run ends well at this step; not in `sync`: as soon as it can. False: it ends anyway. */
+bool ps_lead_end_early(ps_server_t *s, int64_t step);
 ps_units_t *ps_lead_units(const ps_server_t *s);
 void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome);
 

@@ -39,6 +39,11 @@ struct ps_lead {
 
     /* the checkpoint under way */
     bool active, last, failed, committing, last_written;
+    int64_t want_cut;        /* `sync`: to be evaluated, when what is under way is done; -1: none */
+    bool begun;              /* the first step may be one to write, before any was made */
+    bool dismissed;          /* workers know that no unit will come */
+    bool early;              /* the run ends before its time */
+    bool final;              /* the last checkpoint is to be evaluated */
     int64_t step, want_last; /* want_last: the last one, when the one under way is done; -1: none */
     unsigned cut_number;
     int acks_missing, shards_missing;
@@ -46,6 +51,7 @@ struct ps_lead {
     hp_position_t position;
     uint64_t *outstanding;
     hp_shard_record_t *record; /* [servers] */
+    int64_t spare;             /* step of a checkpoint that must stay */
     pthread_t thread;
     atomic_int done;
     hp_status_t status;
@@ -61,7 +67,7 @@ hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_err
     const hp_config_t *config = s->options->config;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_lead_t), "server 0", err));
     ps_lead_t *l = s->lead = p;
-    l->want_last = -1;
+    l->want_last = l->want_cut = -1;
     l->repeated_base = position->units_repeated;
     HP_TRY(hp_allocate(&here, (size_t)s->servers, sizeof *l->here, "server 0", err));
     l->here = here;
@@ -69,6 +75,7 @@ hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_err
     l->record = record;
     HP_TRY(hp_allocate(&revokes, (size_t)s->workers, sizeof *l->revokes, "server 0", err));
     l->revokes = revokes;
+    HP_TRY(ps_valid_create(s, position, err));
     l->here[0] = true;
     l->servers_here = 1;
     int64_t left = s->steps > s->step_base ? s->steps - s->step_base : 0;
@@ -90,6 +97,7 @@ void ps_lead_destroy(ps_server_t *s) {
     ps_lead_t *l = s->lead;
     if (l == NULL) return;
     if (l->committing) pthread_join(l->thread, NULL);
+    ps_valid_destroy(s);
     ps_units_destroy(l->units);
     hp_free(l->outstanding);
     hp_free(l->here);
@@ -131,6 +139,7 @@ static hp_status_t note_position(ps_server_t *s, int64_t step, hp_error_t *err) 
                                   .workers = s->workers,
                                   .store_digest = s->options->store_digest,
                                   .kernel = s->options->kernel};
+    ps_valid_note(s, &l->position);
     if (s->sync) { /* all before is retired then, nothing after is begun */
         l->position.next_unit = unit_of_step(s, step);
         return HP_OK;
@@ -176,7 +185,7 @@ static void *commit(void *context) {
     ps_lead_t *l = s->lead;
     l->status = hp_checkpoint_commit(s->options->run, s->options->params, &l->position,
                                      s->options->config_yaml, s->servers, l->record,
-                                     s->options->config->checkpoint.keep, &l->err);
+                                     s->options->config->checkpoint.keep, l->spare, &l->err);
     atomic_store(&l->done, 1);
     hp_transport_wake(s->transport);
     return NULL;
@@ -196,7 +205,9 @@ static void cut_over(ps_server_t *s) {
         hp_log(s->options->log, HP_LOG_INFO, "checkpoint at step %" PRId64 " written (%.1f s)",
                l->step, hp_clock() - l->cut_began);
     }
+    ps_valid_written(s, l->step, l->failed);
     if (l->last) {
+        l->final = !l->failed && !l->stopped && ps_valid_due(s, l->step);
         l->last_written = true;
         if (l->failed && s->verdict == HP_OK) {
             s->verdict = l->err.status;
@@ -232,6 +243,7 @@ void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut) {
     if (--l->shards_missing > 0) return;
     atomic_store(&l->done, 0);
     if (!l->failed) {
+        l->spare = ps_valid_spare(s);
         l->committing = pthread_create(&l->thread, NULL, commit, s) == 0;
         if (l->committing) return;
         l->failed = true;
@@ -258,13 +270,32 @@ static int64_t reached(const ps_server_t *s) {
 static void checkpoint_by_steps(ps_server_t *s, int64_t step) {
     ps_lead_t *l = s->lead;
     int64_t every = s->options->config->checkpoint.every_steps;
-    if (every == 0 || step % every != 0 || step >= s->steps || l->phase != RUNNING) return;
-    if (l->active)
+    bool due = ps_valid_due(s, step), free = !l->active && !ps_valid_pending(s);
+    if (step >= s->steps || l->phase != RUNNING) return;
+    if (due && !free && s->sync) {
+        l->want_cut = s->gate = step;
+        return;
+    }
+    if (!due && (every == 0 || step % every != 0)) return;
+    if (l->active) {
         hp_log(s->options->log, HP_LOG_WARN,
                "no checkpoint at step %" PRId64 ": that of step %" PRId64 " is still being written",
                step, l->step);
-    else
-        announce(s, step, false);
+        return;
+    }
+    if (due && free) ps_valid_expect(s, step);
+    announce(s, step, false);
+}
+
+/* What had to wait for another checkpoint or evaluation. */
+static void checkpoint_that_waits(ps_server_t *s) {
+    ps_lead_t *l = s->lead;
+    int64_t step = l->want_cut;
+    if (step < 0 || l->phase != RUNNING || l->active || ps_valid_pending(s)) return;
+    l->want_cut = -1;
+    if (step >= s->steps) return; /* the last one, which comes when its units are in */
+    ps_valid_expect(s, step);
+    announce(s, step, false);
 }
 
 void ps_lead_stepped(ps_server_t *s) {
@@ -273,7 +304,8 @@ void ps_lead_stepped(ps_server_t *s) {
 
 static void checkpoint_by_minutes(ps_server_t *s, double now) {
     ps_lead_t *l = s->lead;
-    if (l->checkpoint_due < 0 || now < l->checkpoint_due || l->active || l->phase != RUNNING)
+    if (l->checkpoint_due < 0 || now < l->checkpoint_due || l->active || l->want_cut >= 0 ||
+        l->phase != RUNNING)
         return;
     int64_t step = reached(s) + (s->sync ? 1 : 0);
     l->checkpoint_due = now + 60 * s->options->config->checkpoint.every_minutes;
@@ -292,6 +324,10 @@ static void announce_last(ps_server_t *s, int64_t step) {
 
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why) {
     ps_lead_t *l = s->lead;
+    if (l->phase <= CLOSING) {
+        ps_valid_abandon(s);
+        l->final = false;
+    }
     if (l->phase != RUNNING) return;
     if (verdict != HP_OK && s->verdict == HP_OK) s->verdict = hp_fail(&s->why, verdict, "%s", why);
     hp_log(s->options->log, verdict == HP_OK ? HP_LOG_INFO : HP_LOG_ERROR,
@@ -309,11 +345,36 @@ void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why) {
     take_back(s, limit, false);
 }
 
+bool ps_lead_end_early(ps_server_t *s, int64_t step) {
+    ps_lead_t *l = s->lead;
+    if (step < s->step_base) step = s->step_base;
+    uint64_t shards = (uint64_t)s->shards, done = ps_units_retired(l->units);
+    uint64_t limit = s->sync ? unit_of_step(s, step) : ps_units_next(l->units);
+    const uint64_t *unit = NULL;
+    if (l->phase != RUNNING || step >= s->steps) return false;
+    l->early = true;
+    if (!s->sync) { /* what is handed out, up to a whole step */
+        done += (uint64_t)ps_units_outstanding(l->units, &unit);
+        limit += (shards - done % shards) % shards;
+        step = s->step_base + (int64_t)((done + shards - 1) / shards);
+    }
+    if (step < s->steps) s->steps = step;
+    ps_units_limit(l->units, limit);
+    return true;
+}
+
+/* No unit will come, and no part of an evaluation. */
+static void dismiss(ps_server_t *s) {
+    if (s->lead->dismissed) return;
+    s->lead->dismissed = true;
+    take_back(s, 0, true);
+}
+
 /* Every unit that is to be done is in. */
 static void drained(ps_server_t *s) {
     ps_lead_t *l = s->lead;
     l->phase = CLOSING;
-    take_back(s, 0, true);
+    if (l->stopped || !(ps_valid_pending(s) || ps_valid_due(s, s->steps))) dismiss(s);
     if (l->want_last >= 0) return;
     /* In `sync` the last step's units are acknowledged as they are summed: another server may have
      * made the step when this one has not. */
@@ -326,6 +387,10 @@ static void drained(ps_server_t *s) {
 
 static void end(ps_server_t *s) {
     ps_lead_t *l = s->lead;
+    if (s->verdict == HP_OK) dismiss(s);
+    if (l->last_written) /* what had to stay for an evaluation */
+        hp_checkpoint_prune(s->options->run, l->step > s->step_base ? l->step : s->step_base,
+                            s->options->config->checkpoint.keep, ps_valid_spare(s));
     hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
     size_t length = s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024);
     l->phase = ENDED;
@@ -339,7 +404,7 @@ static void end(ps_server_t *s) {
 
 void ps_lead_worker_here(ps_server_t *s, int worker, int room) {
     ps_units_room(s->lead->units, worker, room);
-    if (s->lead->phase < CLOSING) return;
+    if (!s->lead->dismissed) return;
     const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
     ps_send(s, ps_worker_rank(s, worker), &last, NULL, 0);
 }
@@ -354,12 +419,18 @@ void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed) {
     ps_lead_t *l = s->lead;
     int held = ps_units_held(l->units, worker);
     ps_units_leave(l->units, worker, pushed);
+    ps_valid_worker_gone(s, worker);
     l->revoking -= l->revokes[worker];
     l->revokes[worker] = 0;
     l->reorder = true;
-    if (l->phase >= CLOSING) return;
+    bool none = count_workers(s, PS_PRESENT) + count_workers(s, PS_EXPECTED) == 0;
+    if (l->phase >= CLOSING) {
+        if (none) ps_valid_abandon(s);
+        l->final = l->final && !none;
+        return;
+    }
     hp_log(s->options->log, HP_LOG_WARN, "worker %d has left; %d units go to others", worker, held);
-    if (count_workers(s, PS_PRESENT) + count_workers(s, PS_EXPECTED) > 0) return;
+    if (!none) return;
     ps_server_fail(s, HP_PEER, "no worker is left");
 }
 
@@ -420,6 +491,8 @@ static void hand_out(ps_server_t *s) {
     uint64_t unit;
     reorder(s);
     if (s->lead->revoking > 0) return;
+    int64_t held = ps_valid_limit(s);
+    ps_units_hold(s->lead->units, held < s->steps ? unit_of_step(s, held) : UINT64_MAX);
     while (may_hand_out(s) && ps_units_take(s->lead->units, &worker, &unit)) {
         hp_message_t m = {.kind = HP_MSG_UNIT, .unit = unit};
         if (s->sync) m.step = s->step_base + (int64_t)((unit - s->unit_base) / (uint64_t)s->shards);
@@ -488,6 +561,9 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
     case HP_MSG_REVOKED:
         revoke_answered(s, worker);
         break;
+    case HP_MSG_EVALUATED:
+        ps_valid_mail(s, worker, m, payload);
+        break;
     case HP_MSG_STOP:
         ps_lead_stop(s, HP_OK, "a worker asks for it");
         break;
@@ -515,7 +591,7 @@ static void look_for_stop(ps_server_t *s, double now) {
     ps_lead_t *l = s->lead;
     char path[HP_RUN_PATH];
     double minutes = s->options->config->run.max_minutes;
-    if (l->phase != RUNNING) return;
+    if (l->phase != RUNNING && l->phase != CLOSING) return;
     if (s->options->stop != NULL && atomic_load(s->options->stop) != 0)
         ps_lead_stop(s, HP_OK, "a signal");
     else if (minutes > 0 && now > s->began + 60 * minutes)
@@ -545,11 +621,22 @@ void ps_lead_progress(ps_server_t *s, double now) {
     ps_liveness_progress(s, now);
     look_for_stop(s, now);
     checkpoint_by_minutes(s, now);
+    if (s->sync && !l->begun) checkpoint_by_steps(s, s->step_base + 1);
+    l->begun = true;
     hand_out(s);
+    ps_valid_hand_out(s);
+    checkpoint_that_waits(s);
     bool stopped = l->phase == DRAINING && !s->sync && ps_units_leased(l->units) == 0 &&
                    ps_units_whole(l->units, s->shards);
     if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
-    if (l->phase == CLOSING && l->last_written) end(s);
+    if (l->phase != CLOSING || !l->last_written || ps_valid_pending(s)) return;
+    if (!l->final) {
+        end(s);
+        return;
+    }
+    l->final = false;
+    ps_valid_expect(s, l->step);
+    ps_valid_written(s, l->step, false);
 }
 
 bool ps_lead_knows(const ps_server_t *s, int server) { return s->lead->here[server]; }
@@ -561,5 +648,6 @@ void ps_lead_outcome(const ps_server_t *s, ps_outcome_t *outcome) {
     outcome->step = reached(s);
     outcome->units = ps_units_retired(l->units);
     outcome->units_repeated = l->repeated_base + ps_units_repeated(l->units);
+    outcome->early = l->early;
     outcome->stopped = l->stopped && outcome->step < s->steps;
 }

@@ -137,6 +137,7 @@ static bool expected(const ps_server_t *s, int from, const hp_message_t *m) {
     case HP_MSG_RETIRE:
     case HP_MSG_REVOKED:
     case HP_MSG_STOP:
+    case HP_MSG_EVALUATED:
         return from >= s->servers && lead && s->worker[from - s->servers].presence == PS_PRESENT;
     case HP_MSG_OFFER:
     case HP_MSG_COMMIT:

@@ -16,6 +16,7 @@ typedef struct {
     uint64_t units; /* units retired */
     uint64_t units_repeated;
     double seconds;
+    bool early;     /* ended before config's steps: no evaluation was better any more */
     bool stopped;   /* by a signal, hanps stop or max_minutes: not at its natural end */
     bool lead_lost; /* the run ended because server 0 was lost: nobody else tells */
     bool clean;     /* every rank said goodbye: for hp_transport_close. Known also on failure */
@@ -31,6 +32,7 @@ typedef struct {
         *resume; /* NULL: from the start; else the checkpoint, as hp_checkpoint_open takes it */
     const char *config_yaml; /* resolved configuration, for the manifest */
     uint64_t epoch_examples; /* examples of the training split, to turn epochs into steps */
+    int valid_parts; /* in how many parts data.valid is evaluated while training; 0: not at all */
     hp_log_t *log;
     atomic_int *stop; /* set by a signal handler: checkpoint and end; NULL: none */
     /* for log lines and checkpoints; 0 and NULL where not known */

@@ -22,7 +22,7 @@ typedef struct {
 struct ps_units {
     int workers, lead;
     worker_t *worker;
-    uint64_t next, limit, retired, repeated;
+    uint64_t next, limit, hold, retired, repeated;
     int count, capacity;
     lease_t *lease;    /* [count]: units below next that are not retired, ascending */
     uint64_t *listing; /* [capacity] */
@@ -52,7 +52,8 @@ hp_status_t ps_units_create(int workers, uint64_t next, uint64_t limit, int retu
     void *p = NULL, *worker = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_units_t), "units", err));
     ps_units_t *u = p;
-    *u = (ps_units_t){.workers = workers, .lead = lead, .next = next, .limit = limit};
+    *u = (ps_units_t){
+        .workers = workers, .lead = lead, .next = next, .limit = limit, .hold = UINT64_MAX};
     hp_status_t st = hp_allocate(&worker, (size_t)workers, sizeof(worker_t), "units", err);
     u->worker = worker;
     if (st == HP_OK) st = reserve(u, returned_count + 16 * workers + 16, err);
@@ -131,7 +132,7 @@ bool ps_units_take(ps_units_t *u, int *worker_p, uint64_t *unit_p) {
         u->repeated += u->lease[i].pushed;
         u->lease[i].pushed = false;
     } else {
-        if (u->next >= u->limit) return false;
+        if (u->next >= u->limit || u->next >= u->hold) return false;
         if (u->count == u->capacity && reserve(u, 2 * u->capacity, NULL) != HP_OK) return false;
         i = u->count++;
         u->lease[i] = (lease_t){u->next++, best, false};
@@ -185,6 +186,7 @@ void ps_units_limit(ps_units_t *u, uint64_t limit) {
     if (limit < u->limit) u->limit = limit;
 }
 
+void ps_units_hold(ps_units_t *u, uint64_t hold) { u->hold = hold; }
 uint64_t ps_units_next(const ps_units_t *u) { return u->next < u->limit ? u->next : u->limit; }
 uint64_t ps_units_retired(const ps_units_t *u) { return u->retired; }
 uint64_t ps_units_repeated(const ps_units_t *u) { return u->repeated; }

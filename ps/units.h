@@ -46,6 +46,8 @@ bool ps_units_waiting(const ps_units_t *units, uint64_t *unit_p);
 
 /* From now on units at or above `limit` are neither handed out nor missed. */
 void ps_units_limit(ps_units_t *units, uint64_t limit);
+/* Units at or above `hold` are not handed out for now, until it is raised. */
+void ps_units_hold(ps_units_t *units, uint64_t hold);
 
 uint64_t ps_units_next(const ps_units_t *units);     /* never handed out from here on */
 uint64_t ps_units_retired(const ps_units_t *units);  /* since created */

@@ -212,7 +212,11 @@ hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit_p, hp_error_t *e
             wk_held_t *held = &c->held[c->taken++ % WK_RING];
             held->skipped = held->voided;
             if (held->voided) continue;
-            *unit_p = (wk_unit_t){.unit = held->unit, .step = c->sync ? held->step : -1};
+            *unit_p = (wk_unit_t){.unit = held->unit,
+                                  .step = c->sync || held->evaluate ? held->step : -1,
+                                  .evaluate = held->evaluate,
+                                  .part = held->part,
+                                  .parts = held->parts};
             break;
         }
         if (c->last || c->want_close) {
@@ -281,7 +285,7 @@ hp_status_t wk_client_need(wk_client_t *c, int param, hp_error_t *err) {
 static wk_held_t *find_held(wk_client_t *c, uint64_t unit) {
     while (c->begun < c->taken) {
         wk_held_t *held = &c->held[c->begun++ % WK_RING];
-        if (held->unit == unit && !held->skipped) return held;
+        if (held->unit == unit && !held->skipped && !held->evaluate) return held;
     }
     return NULL;
 }
@@ -437,7 +441,7 @@ static void pull_ahead(wk_client_t *c) {
     while (c->pull_wanted && c->failed == HP_OK) wait_change(c, &c->stats.pull_s);
     for (uint64_t i = c->begun; i < c->known; i++) {
         const wk_held_t *held = &c->held[i % WK_RING];
-        if (held->voided) continue;
+        if (held->voided || held->evaluate) continue;
         if (!c->sync || held->step != c->step) wk_client_plan_pull(c, held->step);
         return;
     }
@@ -493,6 +497,26 @@ hp_status_t wk_client_abort(wk_client_t *c, hp_error_t *err) {
 }
 
 /* ---- the rest ---- */
+
+hp_status_t wk_client_evaluated(wk_client_t *c, const wk_unit_t *part, const hp_scores_t *scores,
+                                const char *why, hp_error_t *err) {
+    pthread_mutex_lock(&c->lock);
+    c->report = (hp_message_t){.kind = HP_MSG_EVALUATED,
+                               .flags = scores == NULL ? HP_MSG_FAILED : 0,
+                               .step = part->step,
+                               .count = (uint32_t)part->part};
+    if (scores != NULL) {
+        c->report_bytes = sizeof *scores;
+        memcpy(c->report_payload, scores, sizeof *scores);
+    } else {
+        c->report_bytes = strnlen(why, sizeof c->report_payload);
+        memcpy(c->report_payload, why, c->report_bytes);
+    }
+    c->want_report = true;
+    hp_status_t st = wait_done(c, &c->want_report, err);
+    pthread_mutex_unlock(&c->lock);
+    return st;
+}
 
 void wk_client_request_stop(wk_client_t *c) { atomic_store(&c->stop_wanted, true); }
 

@@ -10,16 +10,20 @@
 #define WK_CLIENT_H
 
 #include "common/config.h"
+#include "common/message.h"
 #include "common/params.h"
 #include "common/transport.h"
 
 typedef struct wk_client wk_client_t;
 
-/* A unit of work: batch `unit` of the run. */
+/* A unit of work: batch `unit` of the run. Or, in between, a part of an evaluation: no unit is
+ * begun for it, wk_client_evaluated answers it. */
 typedef struct {
     uint64_t unit;
-    int64_t step; /* `sync`: the step it belongs to, which fixes the weights' version; else -1 */
-    bool last;    /* no work is left: the run is over, or it is being stopped */
+    int64_t step;  /* `sync`: the step it belongs to, which fixes the weights' version; else -1 */
+    bool last;     /* no work is left: the run is over, or it is being stopped */
+    bool evaluate; /* score part `part` of `parts` of data.valid with the checkpoint of `step` */
+    int part, parts;
 } wk_unit_t;
 
 /* Counted since the last wk_client_take_stats. */
@@ -66,6 +70,11 @@ hp_status_t wk_client_final(wk_client_t *client, int param, hp_error_t *err) HP_
  * may be reused. The unit retires when every server has acknowledged, which may be later. */
 hp_status_t wk_client_commit(wk_client_t *client, int64_t examples, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_client_abort(wk_client_t *client, hp_error_t *err) HP_MUST_CHECK;
+
+/* What a part of an evaluation came to; scores NULL: it failed, and why. */
+hp_status_t wk_client_evaluated(wk_client_t *client, const wk_unit_t *part,
+                                const hp_scores_t *scores, const char *why,
+                                hp_error_t *err) HP_MUST_CHECK;
 
 /* Ask the servers for a checkpoint and the end of the run (a signal, hanps stop). Safe from any
  * thread. */

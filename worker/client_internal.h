@@ -16,8 +16,10 @@ enum { WK_RING = 256, WK_UNACKED = 256 };
 typedef struct {
     uint64_t unit;
     int64_t step;
-    bool voided;  /* taken back */
-    bool skipped; /* wk_client_next_unit never gave it out */
+    bool voided;   /* taken back */
+    bool skipped;  /* wk_client_next_unit never gave it out */
+    bool evaluate; /* no unit, but a part of an evaluation */
+    int part, parts;
 } wk_held_t;
 
 /* A push that not all servers have acknowledged. */
@@ -92,6 +94,10 @@ struct wk_client {
     bool committing; /* on some server */
     bool committed;  /* on every server: too late to take it back */
     int revokes;     /* REVOKEs to answer when what they void is given back */
+    bool want_report;
+    hp_message_t report; /* of a part of an evaluation */
+    size_t report_bytes;
+    char report_payload[sizeof(hp_scores_t)];
     uint64_t unit;
     int64_t step;
     uint64_t examples;

@@ -254,13 +254,14 @@ static void progress_pull(wk_client_t *c) {
 static void give_back(wk_client_t *c, wk_held_t *held) {
     const hp_message_t m = {.kind = HP_MSG_RETURN, .unit = held->unit};
     held->voided = true;
-    send_mail(c, 0, &m);
+    if (!held->evaluate) send_mail(c, 0, &m);
 }
 
 static void take_back(wk_client_t *c, const hp_message_t *m) {
     for (uint64_t i = c->begun; i < c->known; i++) {
         wk_held_t *held = &c->held[i % WK_RING];
-        if (!held->voided && held->unit >= m->unit) give_back(c, held);
+        bool wanted = held->evaluate ? (m->flags & HP_MSG_LAST) == 0 : held->unit < m->unit;
+        if (!held->voided && !wanted) give_back(c, held);
     }
     /* What one server has is given to all, lest it be applied twice there; in `sync` it would not.
      */
@@ -275,7 +276,13 @@ static void got_unit(wk_client_t *c, const hp_message_t *m) {
         wk_client_fail(c, HP_PEER, "server 0 gives more than %d units", WK_RING);
         return;
     }
-    c->held[c->known++ % WK_RING] = (wk_held_t){.unit = m->unit, .step = m->step};
+    bool evaluate = m->kind == HP_MSG_EVALUATE;
+    wk_held_t held = {.unit = m->unit, .step = m->step, .evaluate = evaluate};
+    if (evaluate) {
+        held.part = (int)m->count;
+        held.parts = (int)m->value;
+    }
+    c->held[c->known++ % WK_RING] = held;
 }
 
 static void granted(wk_client_t *c, int from, const hp_message_t *m) {
@@ -352,6 +359,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         fenced(c);
         break;
     case HP_MSG_UNIT:
+    case HP_MSG_EVALUATE:
         got_unit(c, m);
         break;
     case HP_MSG_REVOKE:
@@ -387,6 +395,15 @@ static void bad_mail(void *context, int from, const char *text) {
 }
 
 /* ---- the thread ---- */
+
+static void send_report(wk_client_t *c) {
+    hp_error_t err;
+    c->want_report = false;
+    if (c->failed == HP_OK && hp_mailbox_send(c->mailbox, 0, &c->report, c->report_payload,
+                                              c->report_bytes, &err) != HP_OK)
+        wk_client_fail(c, err.status, "%s", err.text);
+    pthread_cond_broadcast(&c->changed);
+}
 
 /* Goodbye to all servers, once nothing of this worker's is under way: also to one whose welcome is
  * still on its way, since it waits for what it has heard from. What is on its way to a server that
@@ -442,6 +459,7 @@ static void work(wk_client_t *c) {
         abort_push(c);
         if (!c->want_abort) c->active = false;
     }
+    if (c->want_report) send_report(c);
     retire(c);
     const hp_message_t revoked = {.kind = HP_MSG_REVOKED};
     for (; c->revokes > 0 && !(c->active && c->voided); c->revokes--) send_mail(c, 0, &revoked);

@@ -16,12 +16,12 @@ typedef struct {
     wk_sampler_t *sampler;
     wk_batch_plan_t plan;
     wk_prefetch_t *prefetch;
-    wk_model_t *model;
+    wk_model_t *model, *own; /* own: NULL where one was given */
     uint64_t examples, labelled, selected;
     double loss;
 } job_t;
 
-static hp_status_t prepare(job_t *job, hp_error_t *err) {
+static hp_status_t plan(job_t *job, hp_error_t *err) {
     const wk_evaluate_options_t *o = job->options;
     const hp_config_t *config = o->config;
     wk_sampler_options_t sampling = {
@@ -36,13 +36,31 @@ static hp_status_t prepare(job_t *job, hp_error_t *err) {
         .max_questions_per_image = config->data.max_questions_per_image,
     };
     HP_TRY(wk_sampler_create(&sampling, &job->sampler, err));
-    HP_TRY(wk_batch_plan(config, hp_store_info(o->store), sampling.batch_size,
-                         wk_sampler_max_images(job->sampler), &job->plan, err));
-    HP_TRY(wk_model_create(config, &job->plan.shape, &job->plan.limits, &job->model, err));
+    return wk_batch_plan(config, hp_store_info(o->store), sampling.batch_size,
+                         wk_sampler_max_images(job->sampler), &job->plan, err);
+}
+
+hp_status_t wk_evaluate_limits(const wk_evaluate_options_t *options, wk_model_limits_t *limits,
+                               hp_error_t *err) {
+    job_t job = {.options = options};
+    hp_status_t status = plan(&job, err);
+    *limits = job.plan.limits;
+    wk_sampler_destroy(job.sampler);
+    return status;
+}
+
+static hp_status_t prepare(job_t *job, hp_error_t *err) {
+    const wk_evaluate_options_t *o = job->options;
+    HP_TRY(plan(job, err));
+    if (o->model == NULL)
+        HP_TRY(wk_model_create(o->config, &job->plan.shape, &job->plan.limits, &job->own, err));
+    job->model = o->model != NULL ? o->model : job->own;
     wk_prefetch_options_t reading = {.store = o->store,
                                      .plan = &job->plan,
                                      .sampler = job->sampler,
-                                     .depth = config->data.prefetch};
+                                     .depth = o->config->data.prefetch,
+                                     .part = o->part,
+                                     .parts = o->parts};
     return wk_prefetch_open(&reading, &job->prefetch, err);
 }
 
@@ -112,13 +130,16 @@ hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *r
     double start = hp_clock();
     hp_status_t status = run(&job, err);
     wk_prefetch_close(job.prefetch);
-    wk_model_destroy(job.model);
+    wk_model_destroy(job.own);
     wk_sampler_destroy(job.sampler);
     if (status != HP_OK) return status;
     *result = (wk_evaluation_t){
         .examples = job.examples,
         .cells_mean = job.examples > 0 ? (double)job.selected / (double)job.examples : 0,
         .loss_mean = job.labelled > 0 ? job.loss / (double)job.labelled : 0,
+        .labelled = job.labelled,
+        .selected = job.selected,
+        .loss_sum = job.loss,
         .seconds = hp_clock() - start,
     };
     return HP_OK;

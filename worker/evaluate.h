@@ -8,6 +8,7 @@
 #include "worker/data/part.h"
 #include "worker/metric.h"
 #include "worker/model.h"
+#include "worker/model.h"
 
 /* One question answered. Pointers are valid during the callback. */
 typedef struct {
@@ -31,6 +32,8 @@ typedef struct {
     hp_store_t *store;
     const hp_split_t *split; /* or any range of questions */
     wk_cut_t cut;            /* of these, the questions of its images */
+    int part, parts;         /* of the batches: part `part` of `parts`; 0, 0: all */
+    wk_model_t *model;       /* one that is large enough (wk_evaluate_limits); NULL: an own one */
     const float *weights;    /* the flat block of wk_model_table(config, shape of the store) */
     hp_status_t (*each)(void *context, const wk_answered_t *answered, hp_error_t *err);
     void *context;
@@ -38,10 +41,16 @@ typedef struct {
 
 typedef struct {
     uint64_t examples;
-    double cells_mean; /* selected cells of a question */
-    double loss_mean;  /* over questions whose answer is a class; 0 where there is none */
+    double cells_mean;           /* selected cells of a question */
+    double loss_mean;            /* over questions whose answer is a class; 0 where there is none */
+    uint64_t labelled, selected; /* what the means are of: such questions, and cells */
+    double loss_sum;
     double seconds;
 } wk_evaluation_t;
+
+/* What the model's workspace must hold for this evaluation. */
+hp_status_t wk_evaluate_limits(const wk_evaluate_options_t *options, wk_model_limits_t *limits,
+                               hp_error_t *err) HP_MUST_CHECK;
 
 /* Questions of an image are brought together: `each` is called once for every question, not in the
  * order of the store. An error it returns ends the evaluation. Allocates a model and a thread that

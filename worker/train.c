@@ -8,6 +8,7 @@
 #include "worker/data/prefetch.h"
 #include "worker/data/sampler.h"
 #include "worker/model.h"
+#include "worker/validate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ typedef struct {
     wk_batch_plan_t plan;
     wk_prefetch_t *prefetch;
     wk_model_t *model;
+    wk_validate_t *validate; /* NULL: no evaluation while training */
     hp_metrics_t *metrics;
     double begin;  /* clock at the first unit */
     double hook_s; /* time within the hooks of the pass that runs */
@@ -100,11 +102,28 @@ hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, 
     return status;
 }
 
+static int larger(int a, int b) { return a > b ? a : b; }
+
+/* The model serves both, and must be large enough for both. */
+static hp_status_t prepare_validation(trainer_t *t, wk_model_limits_t *limits, hp_error_t *err) {
+    const wk_train_options_t *o = t->options;
+    if (o->config->valid.every_steps == 0) return HP_OK;
+    HP_TRY(wk_validate_create(o->config, o->store, o->run, &t->validate, err));
+    wk_model_limits_t most = wk_validate_limits(t->validate);
+    limits->images = larger(limits->images, most.images);
+    limits->questions = larger(limits->questions, most.questions);
+    limits->tokens = larger(limits->tokens, most.tokens);
+    limits->cells = larger(limits->cells, most.cells);
+    return HP_OK;
+}
+
 static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
     const wk_train_options_t *o = t->options;
     const hp_config_t *config = o->config;
     HP_TRY(plan_batches(config, o->store, &t->sampler, &t->plan, err));
-    HP_TRY(wk_model_create(config, &t->plan.shape, &t->plan.limits, &t->model, err));
+    wk_model_limits_t limits = t->plan.limits;
+    HP_TRY(prepare_validation(t, &limits, err));
+    HP_TRY(wk_model_create(config, &t->plan.shape, &limits, &t->model, err));
     HP_TRY(open_log(t, err));
     HP_TRY(wk_client_open(o->transport, config, o->params, &t->client, err));
     wk_prefetch_options_t reading = {.store = o->store,
@@ -235,11 +254,25 @@ static void write_line(trainer_t *t, const wk_batch_t *batch, const unit_stats_t
     hp_metrics_real(m, "total_push_s", sum->push_s);
     hp_metrics_real(m, "total_pull_s", sum->pull_s);
     hp_metrics_real(m, "total_wait_s", sum->wait_s);
+    hp_metrics_real(m, "total_evaluate_s", sum->evaluate_s);
     hp_error_t err;
     if (hp_metrics_line(m, &err) != HP_OK && !t->log_failed) {
         hp_log(t->options->log, HP_LOG_WARN, "%s; training goes on", err.text);
         t->log_failed = true;
     }
+}
+
+/* A failure here is server 0's to tell; training goes on. */
+static hp_status_t evaluate(trainer_t *t, const wk_batch_t *batch, hp_error_t *err) {
+    const wk_unit_t part = {
+        .step = batch->step, .evaluate = true, .part = batch->part, .parts = batch->parts};
+    hp_scores_t scores;
+    hp_error_t why = {.text = "it has no data.valid"};
+    double begin = hp_clock();
+    bool done = t->validate != NULL && wk_validate_part(t->validate, t->model, part.step, part.part,
+                                                        part.parts, &scores, &why) == HP_OK;
+    t->totals.evaluate_s += hp_clock() - begin;
+    return wk_client_evaluated(t->client, &part, done ? &scores : NULL, why.text, err);
 }
 
 static void ask_to_stop(trainer_t *t) {
@@ -260,6 +293,10 @@ static hp_status_t loop(trainer_t *t, hp_error_t *err) {
         if (o->stop != NULL && atomic_load(o->stop) != 0) ask_to_stop(t);
         HP_TRY(wk_prefetch_take(t->prefetch, &batch, err));
         if (batch == NULL) return HP_OK;
+        if (batch->evaluate) {
+            HP_TRY(evaluate(t, batch, err));
+            continue;
+        }
         if (t->totals.units == 0) t->begin = stats.begin = hp_clock();
         HP_TRY(do_unit(t, batch, &stats, &done, err));
         if (!done) continue;
@@ -302,6 +339,7 @@ hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *total
             if (err != NULL) *err = closing;
         }
     }
+    wk_validate_destroy(t.validate);
     wk_model_destroy(t.model);
     wk_sampler_destroy(t.sampler);
     *totals = t.totals;

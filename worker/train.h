@@ -19,6 +19,7 @@ typedef struct {
     int64_t step;   /* the newest that the servers have reported */
     double seconds; /* from the first unit to the last */
     double data_s, forward_s, backward_s, push_s, pull_s, wait_s;
+    double evaluate_s; /* in evaluations, between units */
     double loss_sum;
     uint64_t labelled, correct;
     uint64_t nonfinite; /* units whose loss was not finite */

@@ -36,5 +36,42 @@ bad 'leaves a gap' train "$work/config.yaml" --run "$work/x" --set optimizer.sch
     --set optimizer.schedule.until=20
 bad 'is never reached: the run ends at 24' train "$work/config.yaml" --run "$work/x" \
     --set optimizer.schedule.kind=step --set 'optimizer.schedule.milestones=[24]'
+bad 'needs data.valid' train "$work/config.yaml" --run "$work/x" --set valid.every_steps=5 --set 'data.valid=""'
+bad 'needs valid.every_steps' train "$work/config.yaml" --run "$work/x" --set valid.patience=5
 [ ! -e "$work/x" ] || fail "a refused run left a folder"
+
+# Evaluations beside training: the same bits as without, the same figures as `hanps eval` finds, the
+# best checkpoint kept, a curve in the report.
+train plain
+train valid --set valid.every_steps=4 --set checkpoint.keep=1
+same "$work/plain" "$work/valid" "evaluations change the training"
+overall() { sed -n 's/.*"overall": *\([0-9.]*\).*/\1/p' "$1" | head -n 1; }
+best=0
+for step in 4 8 12 16 20 24; do
+    json=$(printf "$work/valid/eval/valid-%08d.json" $step)
+    [ -f "$json" ] || fail "step $step was not evaluated"
+    grep -q '"per_answer_type": {"[a-z]*' "$json" || fail "step $step: $(cat "$json")"
+    of[step]=$(overall "$json")
+    awk "BEGIN { exit !(${of[step]} > $best) }" && best=${of[step]} at=$step
+done
+"$HANPS" checkpoint ls "$work/valid" >"$work/out"
+grep -q "^ *$at .*best" "$work/out" || fail "step $at with $best is the best: $(cat "$work/out")"
+[ "$(ls -d "$work"/valid/checkpoints/step-* | wc -l)" -le 2 ] || fail "checkpoint.keep: $(ls "$work/valid/checkpoints")"
+cp -r "$work/valid/eval" "$work/eval.before"
+for which in best last; do
+    "$HANPS" eval "$work/valid" --checkpoint $which --json "$work/eval.json" >"$work/out" 2>&1 || fail "eval: $(cat "$work/out")"
+    step=$(sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$work/eval.json")
+    json=$(printf "$work/eval.before/valid-%08d.json" "$step")
+    for key in examples overall cells_mean loss; do
+        want=$(sed -n "s/.*\"$key\": *\([0-9.]*\).*/\1/p" "$work/eval.json" | head -n 1)
+        got=$(sed -n "s/.*\"$key\": *\([0-9.]*\).*/\1/p" "$json" | head -n 1)
+        awk "BEGIN { d = $want - $got; exit !(d < 0.011 && d > -0.011) }" || fail "$which: $key: $want while training, $got after"
+    done
+done
+"$HANPS" report "$work/valid" "$work/plain" >/dev/null || fail report
+grep -q 'Accuracy on valid' "$work/valid/report.html" || fail "no curve in the report"
+
+# Too patient for nothing: a rate of 0 is never better than the first.
+train early --set valid.every_steps=2 --set valid.patience=2 --set optimizer.lr=0
+grep -q '"state":"done","step":8,' "$work/early/status" || fail "early stop: $(cat "$work/early/status")"
 exit 0

@@ -31,6 +31,19 @@ same "$work/one" "$work/moved" "resumed on other ranks"
 train 3 auto --set cluster.sync_shards=auto || fail "auto: $(cat "$work/out")"
 grep -Eq 'sync_shards: *2' "$work/auto/config.yaml" || fail "sync_shards: $(grep sync "$work/auto/config.yaml")"
 
+# Evaluations while training change no bit, and find the same on any number of ranks.
+"$HANPS" train "$work/config.yaml" --run "$work/valid-one" --set valid.every_steps=8 >"$work/out" 2>&1 ||
+    fail "one process, evaluations: $(cat "$work/out")"
+train 5 valid --servers 2 --set valid.every_steps=8 || fail "evaluations: $(cat "$work/out")"
+same "$work/one" "$work/valid" "evaluations"
+for step in 08 16 24; do
+    for run in valid-one valid; do
+        sed 's/, "seconds".*//' "$work/$run/eval/valid-000000$step.json" >"$work/$run.json" || fail "$run: step $step"
+    done
+    cmp "$work/valid-one.json" "$work/valid.json" || fail "step $step is not evaluated alike"
+done
+cmp "$work/valid-one/checkpoints/best" "$work/valid/checkpoints/best" || fail "another best checkpoint"
+
 train 5 async --servers 2 --set cluster.consistency=async --set run.steps=50 || fail "async: $(cat "$work/out")"
 grep -q '"state":"done","step":50,' "$work/async/status" || fail "async: $(cat "$work/async/status")"
 for log in "$work"/async/log/worker-*.jsonl; do # a step is a retired unit

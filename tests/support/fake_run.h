@@ -27,6 +27,7 @@ typedef struct {
      * half of the gradient is final, 2 when it is committed. NULL: none. */
     void (*moment)(int worker, int64_t own, int phase);
     bool barred;       /* server 0 cannot begin: it has no folder to write to */
+    int64_t peak;      /* the step at which the validation accuracy is highest; 0: no validation */
     int64_t nonfinite; /* gradients of units from here on are not finite; -1: none */
     int loud;          /* the gradient of each so many-th unit is far too large; 0: none */
 
@@ -37,6 +38,7 @@ typedef struct {
     atomic_int here;
     /* units of each worker, INT_MAX when it has left; by how many one began ahead of the slowest */
     atomic_int done[FAKE_WORKERS], most_lead;
+    atomic_int evaluated; /* parts */
     ps_outcome_t outcome; /* server 0's */
     hp_error_t err;       /* of the rank that failed first */
     int spoken;           /* ranks that failed and were not told of it: each says a line */

@@ -83,5 +83,5 @@ hp_status_t make_checkpoint(const made_t *made, int keep, hp_error_t *err) {
                               .kernel = "OpenBLAS test"};
     HP_TRY(make_shards(made, record, err));
     return hp_checkpoint_commit(made->run, made->params, &position, "run: {seed: 1}\n",
-                                made->servers, record, keep, err);
+                                made->servers, record, keep, -1, err);
 }

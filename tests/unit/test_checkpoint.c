@@ -352,23 +352,24 @@ static void test_refused(void **state) {
     assert_int_equal(write_shards(&params, 10, 2, record, &err), HP_OK);
     memcpy(other, record, sizeof other);
     other[1].hash[3] ^= 1;
-    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, &err),
+    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, -1, &err),
                      HP_CORRUPT);
     memcpy(other, record, sizeof other);
     other[1].bytes++;
-    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, &err),
+    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, -1, &err),
                      HP_CORRUPT);
-    assert_int_equal(hp_checkpoint_commit(run, &longer, &position, "", 2, record, 3, &err),
+    assert_int_equal(hp_checkpoint_commit(run, &longer, &position, "", 2, record, 3, -1, &err),
                      HP_CORRUPT);
     memcpy(other, record, sizeof other);
     other[0] = record[1];
-    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, &err),
+    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, other, 3, -1, &err),
                      HP_INTERNAL);
     position.step = 11; /* the folder is not there */
-    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, record, 3, &err), HP_IO);
+    assert_int_equal(hp_checkpoint_commit(run, &params, &position, "", 2, record, 3, -1, &err),
+                     HP_IO);
     assert_false(there(10, "") || there(11, ""));
     position.step = 10;
-    assert_int_equal(hp_checkpoint_commit(run, &params, &position, NULL, 2, record, 3, &err),
+    assert_int_equal(hp_checkpoint_commit(run, &params, &position, NULL, 2, record, 3, -1, &err),
                      HP_OK);
     hp_params_release(&params);
     hp_params_release(&longer);

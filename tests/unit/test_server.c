@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -194,6 +195,132 @@ static void test_sync_checkpoints(void **state) {
     is_reference(&f, 2, hp_checkpoint_step(checkpoint));
     hp_checkpoint_close(checkpoint);
     fake_end(&f);
+}
+
+static void validated(fake_t *f, hp_consistency_t consistency, int servers, int workers,
+                      int64_t steps, int64_t every) {
+    fake_begin(f, consistency, servers, workers, steps);
+    f->config.valid.every_steps = every;
+    f->config.checkpoint.keep = 1;
+    f->peak = 4;
+    f->seed = (uint64_t)(servers * 10 + workers);
+}
+
+static bool exists(const fake_t *f, const char *format, int64_t step) {
+    char name[64], path[400];
+    snprintf(name, sizeof name, format, (long long)step);
+    snprintf(path, sizeof path, "%s/%s", f->run, name);
+    return access(path, R_OK) == 0;
+}
+
+/* Every evaluation of a run that ended at `end` left its result, and the best one its checkpoint.
+ */
+static void evaluated(const fake_t *f, int64_t every, int64_t end, int64_t best) {
+    for (int64_t step = 1; step <= end + every; step++) {
+        bool due = step <= end && (step % every == 0 || step == end);
+        if (exists(f, "eval/valid-%08lld.json", step) != due)
+            fail_msg("evaluation of step %lld", (long long)step);
+        if (step != end && exists(f, "checkpoints/step-%08lld", step) != (step == best))
+            fail_msg("checkpoint of step %lld", (long long)step);
+    }
+    hp_checkpoint_t *checkpoint = NULL;
+    assert_int_equal(hp_checkpoint_open(f->run, "best", &checkpoint, NULL, NULL), HP_OK);
+    assert_int_equal(hp_checkpoint_step(checkpoint), best);
+    hp_checkpoint_close(checkpoint);
+}
+
+/* Evaluations beside training change nothing, whatever the number of ranks; every one is made. */
+static void test_sync_valid(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int workers = 1; workers <= 3; workers += 2)
+            for (int64_t every = 1; every <= 4; every += 1 + every / 2) {
+                validated(&f, HP_SYNC, servers, workers, 9, every);
+                if (workers == 3) f.config.checkpoint.every_steps = 3;
+                run_well(&f);
+                assert_int_equal(f.outcome.step, 9);
+                assert_false(f.outcome.early);
+                is_reference(&f, 2, 9);
+                evaluated(&f, every, 9, 4);
+                assert_int_equal(f.evaluated, 3 * ((9 + every - 1) / every));
+                fake_end(&f);
+            }
+}
+
+/* Two evaluations that are no better: the run ends a whole interval after the second, wherever. */
+static void test_sync_early(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int workers = 1; workers <= 3; workers += 2) {
+            validated(&f, HP_SYNC, servers, workers, 40, 2);
+            f.config.valid.patience = 2;
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 10);
+            assert_true(f.outcome.early && !f.outcome.stopped);
+            is_reference(&f, 2, 10);
+            evaluated(&f, 2, 10, 4);
+            fake_again(&f, 4 - servers, workers, 40); /* it is over, and stays so */
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 10);
+            evaluated(&f, 2, 10, 4);
+            fake_end(&f);
+        }
+}
+
+/* A stop in between, at any time, loses no evaluation and no decision. */
+static void test_sync_valid_resume(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int stop = 1; stop < 20; stop++) {
+        validated(&f, HP_SYNC, 1 + stop % 3, 2, 40, 2);
+        f.config.valid.patience = 2;
+        f.stop_after = stop;
+        run_well(&f);
+        fake_again(&f, 1 + (stop + 1) % 3, 1 + stop % 4, 40);
+        run_well(&f);
+        assert_int_equal(f.outcome.step, 10);
+        is_reference(&f, 2, 10);
+        evaluated(&f, 2, 10, 4);
+        fake_end(&f);
+    }
+}
+
+static void test_async_valid(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int servers = 1; servers <= 3; servers++)
+        for (int workers = 1; workers <= 3; workers += 2) {
+            validated(&f, HP_ASYNC, servers, workers, 40, 5);
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 40);
+            for (int u = 0; u < 40; u++) assert_int_equal(f.used[u], 1);
+            assert_true(exists(&f, "eval/valid-%08lld.json", 40));
+            assert_true(f.evaluated >= 6 && f.evaluated % 3 == 0);
+            fake_end(&f);
+            validated(&f, HP_ASYNC, servers, workers, 4000, 5);
+            f.config.valid.patience = 1;
+            run_well(&f);
+            assert_true(f.outcome.early && !f.outcome.stopped && f.outcome.step < 2000);
+            for (int64_t u = 0; u < FAKE_UNITS; u++)
+                assert_int_equal(f.used[u], u < f.outcome.step);
+            fake_end(&f);
+        }
+}
+
+/* A worker that leaves while parts are with it: others score them. */
+static void test_valid_worker_leaves(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int quit = 1; quit < 6; quit++) {
+        validated(&f, HP_SYNC, 2, 3, 9, 1);
+        f.quit_after = quit;
+        run_well(&f);
+        is_reference(&f, 2, 9);
+        evaluated(&f, 1, 9, 4);
+        fake_end(&f);
+    }
 }
 
 static void async_once(fake_t *f, int64_t units) {
@@ -493,7 +620,9 @@ int main(void) {
         cmocka_unit_test(test_accumulate),       cmocka_unit_test(test_accumulate_clip),
         cmocka_unit_test(test_accumulate_many),  cmocka_unit_test(test_oversized),
         cmocka_unit_test(test_bounded),          cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_sync_schedule),
+        cmocka_unit_test(test_sync_schedule),    cmocka_unit_test(test_sync_valid),
+        cmocka_unit_test(test_sync_early),       cmocka_unit_test(test_sync_valid_resume),
+        cmocka_unit_test(test_async_valid),      cmocka_unit_test(test_valid_worker_leaves),
     };
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ struct wk_client {
     atomic_bool stopped;
     int needed[PARAMS], finals[PARAMS];
     int committed, aborted, closed;
+    int asked, refused; /* parts of evaluations: given, after unit 5; answered with a failure */
     int64_t examples;
 };
 
@@ -73,6 +74,10 @@ hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp
 
 hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit, hp_error_t *err) {
     (void)err;
+    if (c->next == 5 && c->asked > c->refused) {
+        *unit = (wk_unit_t){.step = 3, .evaluate = true, .part = 1, .parts = 4};
+        return HP_OK;
+    }
     *unit = (wk_unit_t){
         .unit = c->next, .step = (int64_t)c->next, .last = c->stopped || c->next == c->units};
     c->next++;
@@ -146,6 +151,16 @@ hp_status_t wk_client_abort(wk_client_t *c, hp_error_t *err) {
     assert_true(c->begun);
     c->begun = false;
     c->aborted++;
+    return HP_OK;
+}
+
+hp_status_t wk_client_evaluated(wk_client_t *c, const wk_unit_t *part, const hp_scores_t *scores,
+                                const char *why, hp_error_t *err) {
+    (void)err;
+    assert_false(c->begun);
+    assert_true(part->step == 3 && part->part == 1 && part->parts == 4);
+    assert_true(scores == NULL && strstr(why, "data.valid") != NULL);
+    c->refused++;
     return HP_OK;
 }
 
@@ -307,6 +322,20 @@ static void test_taken_back(void **state) {
     assert_int_equal(fake.aborted, 0); /* begin itself said so: there is nothing to abort */
 }
 
+/* A part of an evaluation between two units, where there is no validation: it is said, and training
+ * goes on. */
+static void test_cannot_evaluate(void **state) {
+    (void)state;
+    hp_error_t err = {0};
+    wk_train_totals_t totals;
+    wk_train_options_t o = options(0);
+    begin(10);
+    fake.asked = 1; /* read ahead: it may be asked for again before it is answered */
+    assert_int_equal(wk_train(&o, &totals, &err), HP_OK);
+    assert_true(fake.refused >= 1);
+    assert_int_equal(fake.committed, 10);
+}
+
 /* The unit is pushed all the same: the servers refuse it and decide. */
 static void test_not_finite(void **state) {
     (void)state;
@@ -350,7 +379,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learns_and_logs), cmocka_unit_test(test_taken_back),
         cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_bad_split),
+        cmocka_unit_test(test_bad_split),       cmocka_unit_test(test_cannot_evaluate),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -38,6 +38,8 @@ typedef struct {
     nn_batch_t nn; /* what the network reads */
     uint64_t unit; /* which unit this is, and the step it belongs to: set by the prefetcher */
     int64_t step;
+    bool evaluate; /* no batch: a part of an evaluation stands in its place */
+    int part, parts;
     const wk_example_t *example; /* [nn.questions] */
     const uint32_t *image;       /* [nn.images]: ordinal in the store */
     int labelled;                /* questions with a class */

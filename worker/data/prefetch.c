@@ -33,8 +33,15 @@ static hp_status_t next_unit(wk_prefetch_t *p, uint64_t count, wk_unit_t *unit, 
     int batch = p->options.plan->limits.questions;
     *n_p = batch;
     if (p->options.next != NULL) return p->options.next(p->options.context, unit, err);
-    uint64_t begin = count * (uint64_t)batch, size = wk_sampler_size(p->options.sampler);
-    *unit = (wk_unit_t){.unit = count, .last = begin >= size};
+    uint64_t size = wk_sampler_size(p->options.sampler);
+    uint64_t units = (size + (uint64_t)batch - 1) / (uint64_t)batch, end = units;
+    if (p->options.parts > 0) {
+        uint64_t part = (uint64_t)p->options.part, parts = (uint64_t)p->options.parts;
+        count += units * part / parts;
+        end = units * (part + 1) / parts;
+    }
+    uint64_t begin = count * (uint64_t)batch;
+    *unit = (wk_unit_t){.unit = count, .last = count >= end};
     if (size - begin < (uint64_t)batch) *n_p = (int)(size - begin);
     return HP_OK;
 }
@@ -58,6 +65,11 @@ static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_
         return HP_OK;
     }
     int slot = (int)(count % (uint64_t)p->slots);
+    if (unit.evaluate) {
+        p->batch[slot] = (wk_batch_t){
+            .step = unit.step, .evaluate = true, .part = unit.part, .parts = unit.parts};
+        return HP_OK;
+    }
     wk_sampler_unit(p->options.sampler, unit.unit, p->example);
     HP_TRY(wk_batch_build(p->memory[slot], p->options.plan, p->reader, p->example, n,
                           &p->batch[slot], err));

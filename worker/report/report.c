@@ -13,7 +13,7 @@
 #include <string.h>
 #include <yajl/yajl_tree.h>
 
-enum { EVALS = 256 };
+enum { EVALS = 8192 };
 
 typedef struct {
     char split[64];
@@ -262,8 +262,12 @@ static void put_evals(FILE *out, int runs, const run_t *run, wk_curve_t *scratch
         step->name = run[r].name;
         step->colour = r;
         step->marks = true;
+        int all = 0, seen = 0;
+        for (int e = 0; e < run[r].evals; e++) all += strcmp(run[r].eval[e].split, split) == 0;
+        int every = (all + WK_CURVE_POINTS - 1) / WK_CURVE_POINTS;
         for (int e = 0; e < run[r].evals && step->points < WK_CURVE_POINTS; e++) {
             if (strcmp(run[r].eval[e].split, split) != 0) continue;
+            if ((all - ++seen) % every != 0) continue; /* the last one counts */
             step->x[step->points] = run[r].eval[e].step;
             step->y[step->points++] = run[r].eval[e].overall;
         }
