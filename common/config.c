@@ -316,6 +316,12 @@ hp_status_t hp_config_check(const hp_config_t *config, hp_error_t *err) {
         return hp_fail(err, HP_INPUT, "data.store: an empty value is not allowed: a store's path");
     if (config->data.train[0] == '\0')
         return hp_fail(err, HP_INPUT, "data.train: an empty value is not allowed: a split's name");
+    if ((config->data.augment.pad > 0 || config->data.augment.rotate > 0) &&
+        strcmp(config->model.image.trunk, "cnn") != 0)
+        return hp_fail(err, HP_INPUT,
+                       "data.augment: not allowed with model.image.trunk: %s: only "
+                       "pixels, of trunk cnn, can be cropped and rotated",
+                       config->model.image.trunk);
     if (config->valid.every_steps > 0 && config->data.valid[0] == '\0')
         return hp_fail(err, HP_INPUT,
                        "valid.every_steps: %lld needs data.valid: the split to evaluate on",

@@ -70,6 +70,11 @@ typedef struct {
         hp_feature_norm_t feature_norm;
         hp_pixel_norm_t pixel_norm;
         hp_coords_t coords;
+        struct {           /* of pixels, in training */
+            int pad;       /* pixels */
+            double rotate; /* radians */
+            double fill;   /* -1 to 1 */
+        } augment;
         bool blank_images; /* control: every feature is zero */
         int prefetch;      /* batches read ahead */
     } data;

@@ -59,6 +59,16 @@ const hp_key_t hp_keys[] = {
     {KEY(data.coords), .initial = "none", .choices = "none|xy|box",
      .doc = "xy appends each cell's place, -1 to 1: its column and row, or its box's centre; box "
             "appends x1, y1, x2, y2. Without them sum pooling is blind to position."},
+    {KEY(data.augment.pad), .initial = "0", RANGE(0, 1024), .unit = "pixels",
+     .doc =
+         "Training images of a cnn are padded by so many pixels on each side, then a random crop "
+         "of their own size is taken: one crop of an image in each epoch. 0: none."},
+    {KEY(data.augment.rotate), .initial = "0", RANGE(0, 3.1416), .unit = "radians",
+     .doc = "And rotated at random by up to this angle, either way. 0: not."},
+    {KEY(data.augment.fill), .initial = "0", RANGE(-1, 1),
+     .doc =
+         "Value of what lies outside of the image, after pixel_norm: without it, 0 is black and 1 "
+         "white; with median, 0 is the background."},
     {KEY(data.blank_images), .initial = "false",
      .doc = "Control: every feature is zero, the model sees the question alone."},
     {KEY(data.prefetch), .initial = "2", RANGE(1, 64), .unit = "batches", RESUMABLE,

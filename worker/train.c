@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct {
     const wk_train_options_t *options;
@@ -79,10 +80,13 @@ static hp_status_t plan_batches(const hp_config_t *config, const hp_store_t *sto
         .group_by_image = config->data.group_by_image,
         .shuffle = config->data.shuffle,
         .max_questions_per_image = config->data.max_questions_per_image,
+        .distinct = strcmp(config->model.image.trunk, "cnn") == 0,
     };
     HP_TRY(wk_sampler_create(&sampling, sampler_p, err));
-    return wk_batch_plan(config, hp_store_info(store), sampling.batch_size,
-                         wk_sampler_max_images(*sampler_p), plan, err);
+    HP_TRY(wk_batch_plan(config, hp_store_info(store), sampling.batch_size,
+                         wk_sampler_max_images(*sampler_p), plan, err));
+    wk_batch_augment(config, plan);
+    return HP_OK;
 }
 
 hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, size_t *bytes_p,

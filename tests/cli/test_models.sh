@@ -23,6 +23,24 @@ train plain $cnn --set model.attention.cells=4 --set model.image.batch_norm=fals
 train again $cnn --set model.attention.cells=4 --set run.steps=2 || fail "again: $(cat "$work/out")"
 "$HANPS" train --run "$work/again" --resume --set run.steps=4 >"$work/out" 2>&1 || fail "resume: $(cat "$work/out")"
 same "$work/trunk" "$work/again" "a trunk, stopped and resumed"
+
+# Crops and rotations are the same over a stop, and are in training alone.
+aug="$cnn --set model.attention.cells=4 --set data.group_by_image=false --set data.augment.pad=5 --set data.augment.rotate=0.1"
+# shellcheck disable=SC2086
+train cropped $aug --set data.augment.fill=1 || fail "cropped: $(cat "$work/out")"
+# shellcheck disable=SC2086
+train halves $aug --set data.augment.fill=1 --set run.steps=2 || fail "halves: $(cat "$work/out")"
+"$HANPS" train --run "$work/halves" --resume --set run.steps=4 >"$work/out" 2>&1 || fail "halves: $(cat "$work/out")"
+same "$work/cropped" "$work/halves" "crops over a stop"
+# shellcheck disable=SC2086
+train black $aug || fail "black: $(cat "$work/out")"
+"$HANPS" checkpoint diff "$work/cropped" "$work/black" >/dev/null && fail "data.augment.fill changes nothing"
+for pad in 0 5; do
+    "$HANPS" eval "$work/cropped" --set data.augment.pad=$pad --json "$work/pad-$pad.json" >/dev/null || fail "eval"
+    sed -i 's/"seconds.*//' "$work/pad-$pad.json"
+done
+cmp "$work/pad-0.json" "$work/pad-5.json" || fail "crops change the evaluation"
+
 for run in soft relation straight trunk plain; do
     "$HANPS" eval "$work/$run" --json "$work/$run.json" >"$work/out" 2>&1 || fail "eval $run: $(cat "$work/out")"
 done
@@ -37,4 +55,6 @@ refused() { # expected, then settings
 refused 'soft attention pools by its own weights' --set model.attention.kind=soft --set model.aggregate.kind=relation
 refused 'does not go with straight_through' --set model.attention.kind=straight_through --set model.aggregate.kind=pairwise
 refused 'a number of cells that is known' --set model.attention.kind=adahan --set model.aggregate.kind=concat
+refused 'data.augment: not allowed' --set data.augment.pad=4
+refused 'data.augment.rotate' --set model.image.trunk=cnn --set data.augment.rotate=9
 refused 'model.image.kernels: 2 of them; allowed: 1 or 4' --set model.image.trunk=cnn --set 'model.image.kernels=[3,5]'

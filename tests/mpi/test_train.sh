@@ -44,6 +44,15 @@ for step in 08 16 24; do
 done
 cmp "$work/valid-one/checkpoints/best" "$work/valid/checkpoints/best" || fail "another best checkpoint"
 
+# From pixels, cropped and rotated, each image of a unit once.
+pixels="--set model.image.trunk=cnn --set model.image.filters=[4,4,4,4] --set model.attention.cells=4
+    --set data.group_by_image=false --set data.augment.pad=4 --set data.augment.rotate=0.05 --set run.steps=4"
+# shellcheck disable=SC2086 # words on purpose
+"$HANPS" train "$work/config.yaml" --run "$work/pixels-one" $pixels >"$work/out" 2>&1 || fail "pixels: $(cat "$work/out")"
+# shellcheck disable=SC2086
+train 4 pixels --servers 2 $pixels || fail "pixels: $(cat "$work/out")"
+same "$work/pixels-one" "$work/pixels" "pixels"
+
 train 5 async --servers 2 --set cluster.consistency=async --set run.steps=50 || fail "async: $(cat "$work/out")"
 grep -q '"state":"done","step":50,' "$work/async/status" || fail "async: $(cat "$work/async/status")"
 for log in "$work"/async/log/worker-*.jsonl; do # a step is a retired unit

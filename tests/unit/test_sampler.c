@@ -219,6 +219,43 @@ static void test_small_and_bad(void **state) {
     assert_int_equal(wk_sampler_create(&o, &s, &err), HP_INPUT);
 }
 
+/* The same examples as without, each image of a unit once, whatever the order of the epoch. */
+static void test_distinct(void **state) {
+    (void)state;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        wk_sampler_options_t o = options();
+        o.group_by_image = grouped == 1;
+        wk_sampler_t *plain = create(o);
+        o.distinct = true;
+        wk_sampler_t *s = create(o);
+        int units = 60, shared = 0;
+        wk_example_t *a = take(plain, BATCH, units), *b = take(s, BATCH, units);
+        for (int u = 0; u < units; u++) {
+            const wk_example_t *x = a + u * BATCH, *y = b + u * BATCH;
+            int images = 0;
+            assert_true(y[0].opens);
+            for (int i = 0; i < BATCH; i++) {
+                int same = 0, first = 1;
+                for (int k = 0; k < BATCH; k++)
+                    same += x[k].question == y[i].question && x[k].epoch == y[i].epoch;
+                for (int k = 0; k < i; k++)
+                    first &=
+                        image[y[k].question] != image[y[i].question] || y[k].epoch != y[i].epoch;
+                assert_int_equal(same, 1);
+                assert_int_equal(y[i].opens, first);
+                images += y[i].opens;
+                shared += !y[i].opens;
+            }
+            assert_true(images <= wk_sampler_max_images(s));
+        }
+        assert_true(shared > 0);
+        hp_free(a);
+        hp_free(b);
+        wk_sampler_destroy(plain);
+        wk_sampler_destroy(s);
+    }
+}
+
 /* A share of the images cut off: with the rest it is the split, image by image; another seed gives
  * other images. */
 static void test_cut(void **state) {
@@ -253,6 +290,7 @@ int main(void) {
         cmocka_unit_test(test_once_an_epoch), cmocka_unit_test(test_pure),
         cmocka_unit_test(test_groups),        cmocka_unit_test(test_store_order),
         cmocka_unit_test(test_small_and_bad), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_distinct),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -13,9 +13,10 @@
 
 struct wk_batch_memory {
     hp_arena_t arena;
-    float *cells;      /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
-    float *raw;        /* [shape.max_cells][info->channels]: an image before coordinates */
-    float *boxes;      /* [shape.max_cells][4], where coordinates come from boxes */
+    float *cells; /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
+    float *raw;   /* an image before coordinates [shape.max_cells][info->channels], or pixels before
+                        they are cropped */
+    float *boxes; /* [shape.max_cells][4], where coordinates come from boxes */
     int *cell_offset;  /* [limits.images + 1] */
     int *image;        /* [limits.questions] */
     int *token_offset; /* [limits.questions + 1] */
@@ -104,6 +105,14 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
     return HP_OK;
 }
 
+void wk_batch_augment(const hp_config_t *config, wk_batch_plan_t *plan) {
+    plan->augment = (wk_augment_t){.pad = config->data.augment.pad,
+                                   .rotate = config->data.augment.rotate,
+                                   .fill = config->data.augment.fill,
+                                   .seed = (uint64_t)config->run.seed};
+    plan->augmented = plan->pixels && (plan->augment.pad > 0 || plan->augment.rotate > 0);
+}
+
 static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     const wk_model_limits_t *l = &plan->limits;
     size_t questions = (size_t)l->questions, images = (size_t)l->images;
@@ -115,6 +124,7 @@ static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
             &m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels, sizeof(float));
     if (!plan->pixels && wk_coords_from_boxes(plan->coords, plan->info))
         m->boxes = hp_arena_take(&m->arena, (size_t)plan->shape.max_cells * 4, sizeof(float));
+    if (plan->augmented) m->raw = hp_arena_take(&m->arena, pixels_of(&plan->shape), sizeof(float));
     m->cell_offset = hp_arena_take(&m->arena, images + 1, sizeof(int));
     m->image = hp_arena_take(&m->arena, questions, sizeof(int));
     m->token_offset = hp_arena_take(&m->arena, questions + 1, sizeof(int));
@@ -240,13 +250,24 @@ hp_status_t wk_batch_read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t 
     return HP_OK;
 }
 
+static hp_status_t add_pixels(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
+                              hp_store_reader_t *reader, uint32_t image, uint64_t epoch, float *out,
+                              hp_error_t *err) {
+    if (!plan->augmented || plan->blank) return wk_batch_read_pixels(plan, reader, image, out, err);
+    HP_TRY(wk_batch_read_pixels(plan, reader, image, m->raw, err));
+    wk_augment(&plan->augment, epoch, image, plan->shape.pixel_height, plan->shape.pixel_width,
+               m->raw, out);
+    return HP_OK;
+}
+
 /* Image number i of the batch. */
 static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
-                             hp_store_reader_t *reader, uint32_t image, int i, hp_error_t *err) {
+                             hp_store_reader_t *reader, uint32_t image, uint64_t epoch, int i,
+                             hp_error_t *err) {
     int begin = m->cell_offset[i], cells = plan->shape.max_cells;
     if (plan->pixels)
-        HP_TRY(wk_batch_read_pixels(plan, reader, image,
-                                    m->cells + (size_t)i * pixels_of(&plan->shape), err));
+        HP_TRY(add_pixels(m, plan, reader, image, epoch,
+                          m->cells + (size_t)i * pixels_of(&plan->shape), err));
     else
         HP_TRY(read_image(m, plan, reader, image,
                           m->cells + (size_t)begin * (size_t)plan->shape.channels, &cells, err));
@@ -304,7 +325,7 @@ hp_status_t wk_batch_ask(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     if (tokens < 1 || tokens > plan->limits.tokens)
         return hp_fail(err, HP_INTERNAL, "a question of %d words", tokens);
     m->cell_offset[0] = m->token_offset[0] = 0;
-    HP_TRY(add_image(m, plan, reader, image, 0, err));
+    HP_TRY(add_image(m, plan, reader, image, 0, 0, err));
     memcpy(m->token, token, (size_t)tokens * sizeof *token);
     m->token_offset[1] = tokens;
     m->image[0] = 0;
@@ -326,7 +347,7 @@ hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
         if (k == 0 || example[k].opens) {
             if (images >= plan->limits.images)
                 return hp_fail(err, HP_INTERNAL, "a batch has more than %d images", images);
-            HP_TRY(add_image(m, plan, reader, q.image, images++, err));
+            HP_TRY(add_image(m, plan, reader, q.image, example[k].epoch, images++, err));
         }
         m->image[k] = images - 1;
         labelled += q.label >= 0;

@@ -20,6 +20,7 @@
 
 #include "common/config.h"
 #include "common/store.h"
+#include "worker/data/augment.h"
 #include "worker/data/sampler.h"
 #include "worker/model.h"
 
@@ -29,6 +30,8 @@ typedef struct {
     hp_coords_t coords;
     bool blank;
     bool pixels; /* for a trunk, instead of features */
+    bool augmented;
+    wk_augment_t augment;
     hp_pixel_norm_t pixel_norm;
     wk_model_shape_t shape;
     wk_model_limits_t limits;
@@ -51,6 +54,9 @@ typedef struct wk_batch_memory wk_batch_memory_t;
  * coordinates without a grid, no answers). */
 hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *info,
                            wk_model_shape_t *shape, hp_error_t *err) HP_MUST_CHECK;
+
+/* Batches of training: pixels are cropped and rotated as the configuration says. */
+void wk_batch_augment(const hp_config_t *config, wk_batch_plan_t *plan);
 
 /* The plan for batches of at most `questions` questions and `images` image entries. `info` must
  * outlive it. */

@@ -14,6 +14,12 @@ typedef struct {
     uint32_t *begin; /* [groups + 1]: first example of the group at a place */
 } order_t;
 
+/* An example with what `distinct` sorts by. */
+typedef struct {
+    uint32_t image;
+    wk_example_t example;
+} entry_t;
+
 struct wk_sampler {
     wk_sampler_options_t options;
     uint32_t examples, groups;
@@ -21,6 +27,7 @@ struct wk_sampler {
     uint32_t *start;    /* [groups + 1]: a group's first entry in `question` */
     order_t order[2];   /* epoch e lives in order[e % 2] */
     int max_images;
+    entry_t *entry; /* [batch_size], where distinct */
 };
 
 static bool wanted(const wk_sampler_options_t *o, uint64_t question) {
@@ -116,6 +123,10 @@ static hp_status_t build(wk_sampler_t *s, hp_error_t *err) {
     if (o->group_by_image && (o->shuffle || o->gather)) HP_TRY(sort_by_image(s, err));
     HP_TRY(cut_groups(s, err));
     HP_TRY(bound_images(s, err));
+    if (o->distinct) {
+        HP_TRY(hp_allocate(&p, (size_t)o->batch_size, sizeof *s->entry, "examples of a unit", err));
+        s->entry = p;
+    }
     for (int i = 0; o->shuffle && i < 2; i++) {
         s->order[i].epoch = NO_EPOCH;
         HP_TRY(hp_allocate(&p, s->groups, sizeof(uint32_t), "order of an epoch", err));
@@ -149,6 +160,7 @@ void wk_sampler_destroy(wk_sampler_t *s) {
     }
     hp_free(s->question);
     hp_free(s->start);
+    hp_free(s->entry);
     hp_free(s);
 }
 
@@ -183,6 +195,26 @@ static uint32_t find_place(const uint32_t *begin, uint32_t groups, uint32_t exam
     return low;
 }
 
+static int by_image(const void *a, const void *b) {
+    const entry_t *x = a, *y = b;
+    if (x->example.epoch != y->example.epoch) return x->example.epoch < y->example.epoch ? -1 : 1;
+    if (x->image != y->image) return x->image < y->image ? -1 : 1;
+    return (x->example.question > y->example.question) -
+           (x->example.question < y->example.question);
+}
+
+static void bring_together(const wk_sampler_t *s, wk_example_t *out) {
+    int n = s->options.batch_size;
+    for (int i = 0; i < n; i++) s->entry[i] = (entry_t){s->options.image[out[i].question], out[i]};
+    qsort(s->entry, (size_t)n, sizeof *s->entry, by_image);
+    for (int i = 0; i < n; i++) {
+        const entry_t *e = &s->entry[i], *before = &s->entry[i > 0 ? i - 1 : 0];
+        out[i] = e->example;
+        out[i].opens =
+            i == 0 || e->image != before->image || e->example.epoch != before->example.epoch;
+    }
+}
+
 void wk_sampler_unit(wk_sampler_t *s, uint64_t unit, wk_example_t *out) {
     uint64_t position = unit * (uint64_t)s->options.batch_size;
     uint64_t epoch = position / s->examples;
@@ -201,4 +233,5 @@ void wk_sampler_unit(wk_sampler_t *s, uint64_t unit, wk_example_t *out) {
             };
         }
     }
+    if (s->options.distinct) bring_together(s, out);
 }

@@ -4,7 +4,9 @@
  *
  * Grouped, an epoch is a permutation of groups: the questions of one image follow one another (at
  * most max_questions_per_image; an image with more makes several groups). A batch's edge may
- * cut a group. Ungrouped, it is a permutation of questions, and every question brings its image. */
+ * cut a group. Ungrouped, it is a permutation of questions, and every question brings its image;
+ * with `distinct` the questions of a unit are then put in the order of their images, and each image
+ * comes once. */
 #ifndef WK_SAMPLER_H
 #define WK_SAMPLER_H
 
@@ -20,11 +22,12 @@ typedef struct {
     uint64_t first, count; /* the split: questions [first, first + count) */
     wk_cut_t cut;          /* and of these, those of its images */
     uint64_t seed;
-    int batch_size;              /* B, questions */
-    bool labelled_only;          /* skip questions without a class: they cannot be trained on */
-    bool group_by_image;         /* questions of an image share its entry in the batch */
-    bool shuffle;                /* false: every epoch in the order of the store */
-    bool gather;                 /* not shuffled, grouped: bring an image's questions together */
+    int batch_size;      /* B, questions */
+    bool labelled_only;  /* skip questions without a class: they cannot be trained on */
+    bool group_by_image; /* questions of an image share its entry in the batch */
+    bool shuffle;        /* false: every epoch in the order of the store */
+    bool distinct; /* a unit's questions of one image and epoch share its entry, grouped or not */
+    bool gather;   /* not shuffled, grouped: bring an image's questions together */
     int max_questions_per_image; /* in one group; 0: no cap */
 } wk_sampler_options_t;
 
