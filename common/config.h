@@ -19,6 +19,8 @@
 typedef enum { HP_PIXELS_NONE, HP_PIXELS_INVERTED, HP_PIXELS_MEDIAN } hp_pixel_norm_t;
 typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp_feature_norm_t;
 typedef enum { HP_COORDS_NONE, HP_COORDS_XY, HP_COORDS_BOX } hp_coords_t;
+typedef enum { HP_LABELS_MOST_FREQUENT, HP_LABELS_SAMPLED, HP_LABELS_SOFT } hp_labels_t;
+typedef enum { HP_SOFT_BINARY, HP_SOFT_CROSS_ENTROPY } hp_soft_loss_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
 typedef enum { HP_GEMM_AUTO, HP_GEMM_OPENBLAS, HP_GEMM_ONEDNN } hp_gemm_backend_t;
 typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;
@@ -67,6 +69,7 @@ typedef struct {
         bool group_by_image;
         int max_questions_per_image; /* in one group; 0: no cap */
         bool shuffle;
+        hp_labels_t labels;
         hp_feature_norm_t feature_norm;
         hp_pixel_norm_t pixel_norm;
         hp_coords_t coords;
@@ -107,6 +110,7 @@ typedef struct {
         struct {
             hp_layers_t layers;
             double dropout;
+            hp_soft_loss_t soft_loss;
         } classifier;
     } model;
     struct {

@@ -49,6 +49,11 @@ const hp_key_t hp_keys[] = {
      .doc = "Cap on the questions of one image in a group. 0: no cap."},
     {KEY(data.shuffle), .initial = "true",
      .doc = "New order in every epoch. false: the order of the store."},
+    {KEY(data.labels), .initial = "most_frequent", .choices = "most_frequent|sampled|soft",
+     .doc =
+         "What is learnt where several people answered: the most frequent answer; sampled, one of "
+         "theirs by chance in each epoch; soft, all of them, by model.classifier.soft_loss. "
+         "Answers that are no class are left out."},
     {KEY(data.feature_norm), .initial = "image_rms", .choices = "image_rms|image|cell|none",
      .doc = "How features are divided: image_rms by the image's norm, times the root of its number "
             "of cells; image by the image's norm (the paper's words); cell by each cell's norm."},
@@ -129,6 +134,11 @@ const hp_key_t hp_keys[] = {
      .doc = "Widths of the classifier's hidden layers; the answers come after them."},
     {KEY(model.classifier.dropout), .initial = "0", RANGE(0, 0.95),
      .doc = "Share of the last hidden layer that is dropped in training."},
+    {KEY(model.classifier.soft_loss), .initial = "binary", .choices = "binary|cross_entropy",
+     .doc =
+         "Loss of soft labels. binary: for each class the cross entropy of its logistic with the "
+         "answer's score, 0.3 for each person up to 1, summed. cross_entropy: of the softmax "
+         "with the shares of the answers."},
 
     {KEY(optimizer.kind), .initial = "adam", .choices = "adam",
      .doc = "Adam, with PyTorch's definition, run by the servers."},

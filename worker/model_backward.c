@@ -44,13 +44,27 @@ static hp_status_t stack_backward(wk_run_t *run, const wk_stack_t *stack, int ro
     return HP_OK;
 }
 
+/* Of the logits. */
+static void loss_backward(const wk_run_t *run, nn_real *grad) {
+    const wk_model_t *model = run->model;
+    const nn_batch_t *batch = run->batch;
+    const int questions = batch->questions, answers = run->network->answers;
+    const nn_real *logits = model->output_out[0];
+    if (run->network->loss == WK_BINARY)
+        nn_binary_backward(questions, answers, logits, batch->label, &batch->target, grad);
+    else if (run->network->loss == WK_SOFT)
+        nn_soft_backward(questions, answers, logits, batch->label, &batch->target, model->log_sum,
+                         grad);
+    else
+        nn_cross_entropy_backward(questions, answers, logits, batch->label, model->log_sum, grad);
+}
+
 /* *grad comes back as the gradient of the pooled vectors. */
 static hp_status_t classifier_backward(wk_run_t *run, nn_real **grad, nn_real **spare) {
     wk_model_t *model = run->model;
     const wk_network_t *net = run->network;
     const int questions = run->batch->questions, hidden = net->classifier.count;
-    nn_cross_entropy_backward(questions, net->answers, model->output_out[0], run->batch->label,
-                              model->log_sum, *grad);
+    loss_backward(run, *grad);
     const nn_real *features = hidden > 0 ? model->classifier_out[hidden - 1] : model->pooled;
     HP_TRY(stack_backward(run, &net->output, questions, features, model->output_out, grad, spare));
     if (run->pass->train && net->dropout > 0.0)

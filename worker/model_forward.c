@@ -25,6 +25,20 @@ static hp_status_t check_images(const wk_model_t *model, const nn_batch_t *batch
     return HP_OK;
 }
 
+static hp_status_t check_targets(const wk_model_t *model, const nn_batch_t *batch,
+                                 hp_error_t *err) {
+    const nn_targets_t *target = &batch->target;
+    if (model->network.loss == WK_CROSS_ENTROPY) return HP_OK;
+    if (target->offset == NULL)
+        return hp_fail(err, HP_INTERNAL, "batch: the model's loss needs targets");
+    for (int q = 0; q < batch->questions; q++)
+        for (int t = target->offset[q]; t < target->offset[q + 1]; t++)
+            if (target->answer[t] < 0 || target->answer[t] >= model->network.answers)
+                return hp_fail(err, HP_INTERNAL, "batch: question %d has answer %d of %d", q,
+                               (int)target->answer[t], model->network.answers);
+    return HP_OK;
+}
+
 static hp_status_t check_questions(const wk_model_t *model, const nn_batch_t *batch,
                                    hp_error_t *err) {
     for (int q = 0; q < batch->questions; q++) {
@@ -60,6 +74,7 @@ static hp_status_t check_batch(const wk_model_t *model, const nn_batch_t *batch,
                        "batch: %d cells, %d words; the model was made for %d and %d",
                        cells[batch->images], tokens[batch->questions], most->cells, most->tokens);
     HP_TRY(check_images(model, batch, err));
+    HP_TRY(check_targets(model, batch, err));
     return check_questions(model, batch, err);
 }
 
@@ -210,8 +225,14 @@ hp_status_t wk_model_forward(wk_model_t *model, const nn_real *weights, const nn
     HP_TRY(wk_engine_status(&run));
 
     const nn_real *logits = model->output_out[0];
-    const nn_loss_t loss = nn_cross_entropy_forward(batch->questions, net->answers, logits,
-                                                    batch->label, model->log_sum);
+    nn_loss_t loss = nn_cross_entropy_forward(batch->questions, net->answers, logits, batch->label,
+                                              model->log_sum);
+    if (net->loss == WK_BINARY)
+        loss.sum =
+            nn_binary_forward(batch->questions, net->answers, logits, batch->label, &batch->target);
+    else if (net->loss == WK_SOFT)
+        loss.sum = nn_soft_forward(batch->questions, net->answers, logits, batch->label,
+                                   &batch->target, model->log_sum);
     *result = (wk_result_t){
         .loss_sum = loss.sum,
         .labelled = loss.labelled,

@@ -53,6 +53,8 @@ typedef struct {
     nn_real *grad[2]; /* the largest layer's output */
 } wk_trunk_work_t;
 
+typedef enum { WK_CROSS_ENTROPY, WK_BINARY, WK_SOFT } wk_loss_t; /* nn/loss.h */
+
 /* How cells become one vector. */
 typedef enum { WK_SUM, WK_PAIRWISE, WK_RELATION, WK_CONCAT, WK_STACKED } wk_aggregate_t;
 
@@ -74,6 +76,7 @@ typedef struct {
     wk_stack_t classifier;                  /* hidden layers */
     wk_stack_t output;                      /* the layer to the answers; dropout stands before it */
     double dropout;
+    wk_loss_t loss;
     hp_attention_t attention;
     nn_select_t select;
     bool straight_through; /* gradients reach cells that were not selected: every cell is a row */

@@ -311,6 +311,8 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
                           .width = layers > 0 ? config->model.image.width : channels,
                           .answers = shape->answers,
                           .dropout = config->model.classifier.dropout};
+    if (config->data.labels == HP_LABELS_SOFT)
+        net->loss = config->model.classifier.soft_loss == HP_SOFT_BINARY ? WK_BINARY : WK_SOFT;
     HP_TRY(check_sizes(net, err));
     HP_TRY(choose_attention(config, net, err));
     HP_TRY(choose_aggregate(config, shape, net, err));

@@ -85,7 +85,7 @@ static hp_status_t plan_batches(const hp_config_t *config, const hp_store_t *sto
     HP_TRY(wk_sampler_create(&sampling, sampler_p, err));
     HP_TRY(wk_batch_plan(config, hp_store_info(store), sampling.batch_size,
                          wk_sampler_max_images(*sampler_p), plan, err));
-    wk_batch_augment(config, plan);
+    wk_batch_training(config, plan);
     return HP_OK;
 }
 

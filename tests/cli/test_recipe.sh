@@ -40,9 +40,19 @@ bad 'needs data.valid' train "$work/config.yaml" --run "$work/x" --set valid.eve
 bad 'needs valid.every_steps' train "$work/config.yaml" --run "$work/x" --set valid.patience=5
 [ ! -e "$work/x" ] || fail "a refused run left a folder"
 
+# One answer to each question: sampling finds it, and as a soft label it has the score 1.
+train sampled --set data.labels=sampled
+train plain
+same "$work/plain" "$work/sampled" "the only answer, sampled"
+for loss in binary cross_entropy; do
+    train soft-$loss --set data.labels=soft --set model.classifier.soft_loss=$loss --set run.steps=80
+    "$HANPS" eval "$work/soft-$loss" --json "$work/eval.json" >/dev/null || fail "eval of soft labels, $loss"
+    awk "BEGIN { exit !($(sed -n 's/.*"overall": *\([0-9.]*\).*/\1/p' "$work/eval.json" | head -n 1) > 40) }" ||
+        fail "soft labels, $loss, teach nothing: $(cat "$work/eval.json")"
+done
+
 # Evaluations beside training: the same bits as without, the same figures as `hanps eval` finds, the
 # best checkpoint kept, a curve in the report.
-train plain
 train valid --set valid.every_steps=4 --set checkpoint.keep=1
 same "$work/plain" "$work/valid" "evaluations change the training"
 overall() { sed -n 's/.*"overall": *\([0-9.]*\).*/\1/p' "$1" | head -n 1; }

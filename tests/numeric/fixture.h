@@ -49,6 +49,22 @@ static const int32_t fix_token[FIX_TOKENS] = {1, 4, 9, 9, 0, 4, 2, 10, 7, 1, 1, 
 static const int32_t fix_label[CHECK_QUESTIONS] = {0, 4, 2, 2, -1, 3, 0, 1};
 static const uint64_t fix_key[CHECK_QUESTIONS] = {1000, 1007, 1014, 1021, 1028, 1035, 1042, 1049};
 
+/* For losses that read more than the label: none, one, several answers a question. */
+static const int fix_target_offset[CHECK_QUESTIONS + 1] = {0, 2, 3, 3, 6, 7, 8, 10, 11};
+static const int32_t fix_target_answer[11] = {0, 2, 4, 2, 1, 0, 3, 3, 0, 4, 1};
+static const nn_real fix_target_weight[11] = {1,
+                                              (nn_real)0.3,
+                                              (nn_real)0.9,
+                                              (nn_real)0.6,
+                                              (nn_real)0.3,
+                                              (nn_real)0.3,
+                                              (nn_real)1.,
+                                              1,
+                                              (nn_real)0.6,
+                                              (nn_real)0.3,
+                                              1};
+static const nn_targets_t fix_target = {fix_target_offset, fix_target_answer, fix_target_weight};
+
 static inline void fix_make_batch(fix_batch_t *f, bool grouped) {
     check_batch_t b;
     check_make_batch(&b);

@@ -35,6 +35,59 @@ static void test_cross_entropy(void **state) {
     check_free(grad, QUESTIONS * ANSWERS);
 }
 
+static const int target_offset[QUESTIONS + 1] = {0, 3, 4, 4, 6};
+static const int32_t target_answer[] = {3, 0, 1, 2, 4, 1};
+static const nn_real target_weight[] = {1, (nn_real)0.3, (nn_real)0.6,
+                                        1, (nn_real)0.9, (nn_real)0.3};
+static const nn_targets_t target = {target_offset, target_answer, target_weight};
+
+static double binary(void *context) {
+    return nn_binary_forward(QUESTIONS, ANSWERS, context, label, &target);
+}
+
+static double soft(void *context) {
+    double log_sum[QUESTIONS];
+    nn_cross_entropy_forward(QUESTIONS, ANSWERS, context, label, log_sum);
+    return nn_soft_forward(QUESTIONS, ANSWERS, context, label, &target, log_sum);
+}
+
+/* The two losses by their definitions, class by class. */
+static double naive_targets(const nn_real *logits, bool is_binary) {
+    double sum = 0;
+    for (int q = 0; q < QUESTIONS; q++)
+        for (int i = 0; i < ANSWERS && label[q] >= 0; i++) {
+            double weight = 0, p = 1 / (1 + exp(-(double)logits[q * ANSWERS + i]));
+            for (int t = target_offset[q]; t < target_offset[q + 1]; t++)
+                if (target_answer[t] == i) weight = (double)target_weight[t];
+            sum += is_binary ? -weight * log(p) - (1 - weight) * log(1 - p)
+                             : weight * naive_cross_entropy(ANSWERS, logits + q * ANSWERS, i);
+        }
+    return sum;
+}
+
+static void test_targets(void **state) {
+    (void)state;
+    double log_sum[QUESTIONS];
+    nn_real *logits = check_random(QUESTIONS * ANSWERS, 1, 3);
+    nn_real *grad = check_buffer(QUESTIONS * ANSWERS);
+    assert_true(fabs(binary(logits) - naive_targets(logits, true)) < 1e-12 * binary(logits));
+    assert_true(fabs(soft(logits) - naive_targets(logits, false)) < 1e-12 * soft(logits));
+    nn_binary_backward(QUESTIONS, ANSWERS, logits, label, &target, grad);
+    check_gradient("binary", logits, QUESTIONS * ANSWERS, grad, binary, logits);
+    nn_cross_entropy_forward(QUESTIONS, ANSWERS, logits, label, log_sum);
+    nn_soft_backward(QUESTIONS, ANSWERS, logits, label, &target, log_sum, grad);
+    check_gradient("soft", logits, QUESTIONS * ANSWERS, grad, soft, logits);
+    logits[0] = 800; /* far out on both sides: finite, and without a gradient where it is right */
+    logits[3] = -800;
+    assert_true(isfinite(binary(logits)) && isfinite(soft(logits)));
+    nn_binary_backward(QUESTIONS, ANSWERS, logits, label, &target, grad);
+    assert_true(fabs((double)grad[0] - 0.7) < 1e-6 && fabs((double)grad[3] + 1) < 1e-6);
+    logits[0] = NAN;
+    assert_true(isnan(binary(logits)) && isnan(soft(logits)));
+    check_free(logits, QUESTIONS * ANSWERS);
+    check_free(grad, QUESTIONS * ANSWERS);
+}
+
 static void test_dropout(void **state) {
     (void)state;
     enum { ROWS = 3, WIDTH = 4000 };
@@ -66,6 +119,7 @@ static void test_dropout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_cross_entropy),
+                                       cmocka_unit_test(test_targets),
                                        cmocka_unit_test(test_dropout)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

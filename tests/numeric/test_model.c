@@ -5,11 +5,11 @@
 
 static double loss(void *context) { return fix_forward(context); }
 
-static void check_differences(hp_attention_t attention, hp_aggregate_t aggregate, int layers,
-                              bool grouped) {
+static void check_config(const hp_config_t *given, bool grouped) {
     fix_batch_t b;
     fix_make_batch(&b, grouped);
-    hp_config_t config = fix_config(attention, aggregate, layers);
+    hp_config_t config = *given;
+    b.batch.target = fix_target;
     fixture_t f;
     fix_open(&f, &config);
     f.batch = &b.batch;
@@ -22,12 +22,31 @@ static void check_differences(hp_attention_t attention, hp_aggregate_t aggregate
     char what[192];
     for (int i = 0; i < f.params->count; i++) {
         const hp_param_t *p = &f.params->param[i];
-        snprintf(what, sizeof what, "%s (attention %d, aggregate %d, %d layers, %s)", p->name,
-                 (int)attention, (int)aggregate, layers, grouped ? "grouped" : "not grouped");
+        snprintf(what, sizeof what, "%s (attention %d, aggregate %d, %d layers, loss %d, %s)",
+                 p->name, (int)config.model.attention.kind, (int)config.model.aggregate.kind,
+                 config.model.image.layers, (int)f.model->network.loss,
+                 grouped ? "grouped" : "not grouped");
         check_gradient(what, f.weights + p->offset, (size_t)p->count, f.grads + p->offset, loss,
                        &f);
     }
     fix_close(&f);
+}
+
+static void check_differences(hp_attention_t attention, hp_aggregate_t aggregate, int layers,
+                              bool grouped) {
+    hp_config_t config = fix_config(attention, aggregate, layers);
+    check_config(&config, grouped);
+}
+
+/* Soft labels, by either loss. */
+static void test_soft_labels(void **state) {
+    (void)state;
+    hp_config_t config = fix_config(HP_ATTEND_HAN, HP_AGGREGATE_SUM, 1);
+    config.data.labels = HP_LABELS_SOFT;
+    for (int loss_kind = 0; loss_kind < 2; loss_kind++) {
+        config.model.classifier.soft_loss = loss_kind == 0 ? HP_SOFT_BINARY : HP_SOFT_CROSS_ENTROPY;
+        check_config(&config, true);
+    }
 }
 
 static void test_differences(void **state) {
@@ -231,6 +250,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_naive),
         cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_soft_labels),
         cmocka_unit_test(test_straight_through),
         cmocka_unit_test(test_plain_classifier),
         cmocka_unit_test(test_batching),

@@ -1,5 +1,6 @@
 /* Batches against a naive twin that reads the store by itself; the prefetcher. */
 #include "worker/data/batch.h"
+#include "worker/data/labels.h"
 #include "worker/data/prefetch.h"
 
 #include "common/memory.h"
@@ -53,7 +54,13 @@ static void write_store(void) {
         tokens_of[q] = q == 5 ? 0 : 1 + (int)hp_random_below(&r, 4);
         label_of[q] = (int)hp_random_below(&r, 4) - 1;
         for (int t = 0; t < tokens_of[q]; t++) token[t] = (q + t) % 4;
+        static const char *const said[] = {"x", "y", "z", "w"}; /* w is no class */
+        hp_answer_t answer[10];
+        for (int a = 0; a < 10; a++) /* of every third question */
+            answer[a] = (hp_answer_t){.text = said[hp_random_below(&r, 4)], .answer_id = a + 1};
         hp_question_t question = {.question_id = 100 + q,
+                                  .answers = q % 3 == 0 ? 10 : 0,
+                                  .answer = answer,
                                   .image = (uint32_t)image_of[q],
                                   .text = "t",
                                   .tokens = tokens_of[q],
@@ -214,6 +221,67 @@ static hp_status_t give(void *context, wk_unit_t *unit, hp_error_t *err) {
     return HP_OK;
 }
 
+/* Several people's answers: as the store has them, by the example's key. */
+static void test_people(void **state) {
+    (void)state;
+    hp_error_t err = {0};
+    hp_store_t *store = NULL;
+    hp_store_reader_t *reader = NULL;
+    wk_labels_t *labels = NULL;
+    assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
+    assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
+    const hp_store_info_t *info = hp_store_info(store);
+    assert_int_equal(wk_labels_create(info->answers, info->answer, &labels, &err), HP_OK);
+    int other = 0, several = 0;
+    for (int mode = 0; mode < 4; mode++) { /* sampled, not in training, scores, shares */
+        hp_config_t config;
+        hp_config_default(&config);
+        config.data.labels = mode < 2 ? HP_LABELS_SAMPLED : HP_LABELS_SOFT;
+        if (mode == 3) config.model.classifier.soft_loss = HP_SOFT_CROSS_ENTROPY;
+        wk_batch_plan_t plan;
+        wk_batch_memory_t *memory = NULL;
+        wk_batch_t batch;
+        wk_example_t example[BATCH];
+        assert_int_equal(wk_batch_plan(&config, info, BATCH, BATCH, &plan, &err), HP_OK);
+        if (mode == 0) wk_batch_training(&config, &plan);
+        assert_int_equal(wk_batch_create(&plan, &memory, &err), HP_OK);
+        for (int first = 0; first + BATCH <= QUESTIONS; first += BATCH) {
+            for (int k = 0; k < BATCH; k++)
+                example[k] =
+                    (wk_example_t){.question = (uint32_t)(first + k), .epoch = 7, .opens = true};
+            assert_int_equal(wk_batch_build(memory, &plan, reader, example, BATCH, &batch, &err),
+                             HP_OK);
+            for (int k = 0; k < BATCH; k++) {
+                hp_question_t q;
+                int32_t class[WK_LABELS_MOST];
+                float weight[WK_LABELS_MOST];
+                assert_int_equal(hp_store_read_question(reader, (uint64_t)(first + k), &q, &err),
+                                 HP_OK);
+                int32_t want = mode == 0 ? wk_labels_sample(labels, &q, (uint64_t)config.run.seed,
+                                                            batch.nn.key[k])
+                                         : q.label;
+                assert_int_equal(batch.nn.label[k], want);
+                other += mode == 0 && want != q.label;
+                assert_true((batch.nn.target.offset != NULL) == (mode > 1));
+                if (mode < 2) continue;
+                const nn_targets_t *t = &batch.nn.target;
+                int n = wk_labels_soft(labels, &q, mode == 3, class, weight);
+                assert_int_equal(t->offset[k + 1] - t->offset[k], n);
+                for (int i = 0; i < n; i++) {
+                    assert_int_equal(t->answer[t->offset[k] + i], class[i]);
+                    assert_true(t->weight[t->offset[k] + i] == weight[i]);
+                }
+                several += n > 1;
+            }
+        }
+        wk_batch_destroy(memory);
+    }
+    assert_true(other > 3 && several > 10);
+    wk_labels_destroy(labels);
+    hp_store_reader_close(reader);
+    hp_store_close(store);
+}
+
 static void test_prefetch(void **state) {
     (void)state;
     hp_error_t err = {0};
@@ -304,6 +372,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_prefetch),
+        cmocka_unit_test(test_people),
         cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "common/random.h"
 #include "worker/data/coords.h"
+#include "worker/data/labels.h"
 #include "worker/data/pixel_norm.h"
 
 #include <limits.h>
@@ -24,7 +25,11 @@ struct wk_batch_memory {
     int32_t *label;    /* [limits.questions] */
     uint64_t *key;     /* [limits.questions] */
     wk_example_t *example;
-    uint32_t *ordinal; /* [limits.images] */
+    uint32_t *ordinal;   /* [limits.images] */
+    wk_labels_t *labels; /* where several answers count */
+    int *target_offset;  /* [limits.questions + 1], where labels are soft */
+    int32_t *target;     /* [limits.questions][WK_LABELS_MOST] at most */
+    float *target_weight;
 };
 
 static bool from_pixels(const hp_config_t *config) {
@@ -93,7 +98,10 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
                          .coords = config->data.coords,
                          .blank = config->data.blank_images,
                          .pixels = from_pixels(config),
+                         .labels = config->data.labels,
+                         .shares = config->model.classifier.soft_loss == HP_SOFT_CROSS_ENTROPY,
                          .pixel_norm = config->data.pixel_norm};
+    if (p.labels == HP_LABELS_SAMPLED) p.labels = HP_LABELS_MOST_FREQUENT;
     HP_TRY(wk_batch_shape(config, info, &p.shape, err));
     int64_t tokens = (int64_t)questions * (info->max_tokens > 0 ? info->max_tokens : 1);
     int64_t cells = (int64_t)images * p.shape.max_cells;
@@ -105,7 +113,9 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
     return HP_OK;
 }
 
-void wk_batch_augment(const hp_config_t *config, wk_batch_plan_t *plan) {
+void wk_batch_training(const hp_config_t *config, wk_batch_plan_t *plan) {
+    plan->labels = config->data.labels;
+    plan->seed = (uint64_t)config->run.seed;
     plan->augment = (wk_augment_t){.pad = config->data.augment.pad,
                                    .rotate = config->data.augment.rotate,
                                    .fill = config->data.augment.fill,
@@ -133,6 +143,10 @@ static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     m->key = hp_arena_take(&m->arena, questions, sizeof(uint64_t));
     m->example = hp_arena_take(&m->arena, questions, sizeof(wk_example_t));
     m->ordinal = hp_arena_take(&m->arena, images, sizeof(uint32_t));
+    if (plan->labels != HP_LABELS_SOFT) return;
+    m->target_offset = hp_arena_take(&m->arena, questions + 1, sizeof(int));
+    m->target = hp_arena_take(&m->arena, questions * WK_LABELS_MOST, sizeof(int32_t));
+    m->target_weight = hp_arena_take(&m->arena, questions * WK_LABELS_MOST, sizeof(float));
 }
 
 size_t wk_batch_bytes(const wk_batch_plan_t *plan) {
@@ -148,8 +162,10 @@ hp_status_t wk_batch_create(const wk_batch_plan_t *plan, wk_batch_memory_t **mem
     wk_batch_memory_t *m = p;
     take_all(m, plan);
     hp_status_t status = hp_arena_commit(&m->arena, "a batch", err);
+    if (status == HP_OK && plan->labels != HP_LABELS_MOST_FREQUENT)
+        status = wk_labels_create(plan->info->answers, plan->info->answer, &m->labels, err);
     if (status != HP_OK) {
-        hp_free(m);
+        wk_batch_destroy(m);
         return status;
     }
     take_all(m, plan);
@@ -160,6 +176,7 @@ hp_status_t wk_batch_create(const wk_batch_plan_t *plan, wk_batch_memory_t **mem
 void wk_batch_destroy(wk_batch_memory_t *m) {
     if (m == NULL) return;
     hp_arena_release(&m->arena);
+    wk_labels_destroy(m->labels);
     hp_free(m);
 }
 
@@ -276,6 +293,19 @@ static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     return HP_OK;
 }
 
+/* The label that is learnt, and the others where they count. After the question's key. */
+static void take_labels(wk_batch_memory_t *m, const wk_batch_plan_t *plan, const hp_question_t *q,
+                        int k) {
+    m->label[k] = q->label;
+    if (plan->labels == HP_LABELS_SAMPLED)
+        m->label[k] = wk_labels_sample(m->labels, q, plan->seed, m->key[k]);
+    if (plan->labels != HP_LABELS_SOFT) return;
+    if (k == 0) m->target_offset[0] = 0;
+    int begin = m->target_offset[k];
+    m->target_offset[k + 1] = begin + wk_labels_soft(m->labels, q, plan->shares, m->target + begin,
+                                                     m->target_weight + begin);
+}
+
 static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
                                  hp_store_reader_t *reader, const wk_example_t *example, int k,
                                  hp_question_t *q, hp_error_t *err) {
@@ -293,8 +323,8 @@ static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *pl
         tokens = 1;
     }
     m->token_offset[k + 1] = begin + tokens;
-    m->label[k] = q->label;
     m->key[k] = hp_random_mix(example->epoch, example->question);
+    take_labels(m, plan, q, k);
     m->example[k] = *example;
     return HP_OK;
 }
@@ -312,6 +342,7 @@ static void finish(const wk_batch_memory_t *m, const wk_batch_plan_t *plan, int 
                .token_offset = m->token_offset,
                .token = m->token,
                .label = m->label,
+               .target = {m->target_offset, m->target, m->target_weight},
                .key = m->key},
         .example = m->example,
         .image = m->ordinal,
@@ -330,6 +361,7 @@ hp_status_t wk_batch_ask(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     m->token_offset[1] = tokens;
     m->image[0] = 0;
     m->label[0] = -1;
+    if (plan->labels == HP_LABELS_SOFT) m->target_offset[0] = m->target_offset[1] = 0;
     m->key[0] = 0;
     m->example[0] = (wk_example_t){0};
     finish(m, plan, 1, 1, 0, batch);

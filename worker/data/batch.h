@@ -30,6 +30,9 @@ typedef struct {
     hp_coords_t coords;
     bool blank;
     bool pixels; /* for a trunk, instead of features */
+    hp_labels_t labels;
+    bool shares;   /* soft labels are shares of the answers, not scores */
+    uint64_t seed; /* of sampled labels */
     bool augmented;
     wk_augment_t augment;
     hp_pixel_norm_t pixel_norm;
@@ -55,8 +58,9 @@ typedef struct wk_batch_memory wk_batch_memory_t;
 hp_status_t wk_batch_shape(const hp_config_t *config, const hp_store_info_t *info,
                            wk_model_shape_t *shape, hp_error_t *err) HP_MUST_CHECK;
 
-/* Batches of training: pixels are cropped and rotated as the configuration says. */
-void wk_batch_augment(const hp_config_t *config, wk_batch_plan_t *plan);
+/* Batches of training: pixels are cropped and rotated, and labels sampled, as the configuration
+ * says. Otherwise neither is: sampled labels are the most frequent ones. */
+void wk_batch_training(const hp_config_t *config, wk_batch_plan_t *plan);
 
 /* The plan for batches of at most `questions` questions and `images` image entries. `info` must
  * outlive it. */

@@ -8,6 +8,13 @@
 
 #include <stdint.h>
 
+/* Answers with weights, ragged over the questions: several people's answers to each. */
+typedef struct {
+    const int *offset;     /* [questions + 1]; NULL: the label alone counts */
+    const int32_t *answer; /* [offset[questions]] classes, each at most once for a question */
+    const nn_real *weight; /* the same */
+} nn_targets_t;
+
 typedef struct {
     int images;
     const int *cell_offset; /* [images + 1]; cells of image i: cell_offset[i] .. cell_offset[i+1] */
@@ -21,6 +28,7 @@ typedef struct {
     const int *token_offset; /* [questions + 1] */
     const int32_t *token;    /* [token_offset[questions]]; every question has at least one */
     const int32_t *label;    /* [questions]; -1: unknown, adds nothing to the loss */
+    nn_targets_t target;     /* where the loss reads more than the label */
     const uint64_t *key;     /* [questions]; identity of (epoch, example), for random choices */
 } nn_batch_t;
 

@@ -54,3 +54,52 @@ void nn_cross_entropy_backward(int questions, int answers, const nn_real *logits
         grad[label[q]] -= 1;
     }
 }
+
+/* log(1 + exp(x)) */
+static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+
+double nn_binary_forward(int questions, int answers, const nn_real *logits, const int32_t *label,
+                         const nn_targets_t *target) {
+    double sum = 0;
+    for (int q = 0; q < questions; q++, logits += answers) {
+        if (label[q] < 0) continue;
+        for (int i = 0; i < answers; i++) sum += softplus((double)logits[i]);
+        for (int t = target->offset[q]; t < target->offset[q + 1]; t++)
+            sum -= (double)target->weight[t] * (double)logits[target->answer[t]];
+    }
+    return sum;
+}
+
+void nn_binary_backward(int questions, int answers, const nn_real *logits, const int32_t *label,
+                        const nn_targets_t *target, nn_real *grad) {
+    for (int q = 0; q < questions; q++, logits += answers, grad += answers) {
+        memset(grad, 0, (size_t)answers * sizeof *grad);
+        if (label[q] < 0) continue;
+        for (int i = 0; i < answers; i++) grad[i] = 1 / (1 + nn_exp(-logits[i]));
+        for (int t = target->offset[q]; t < target->offset[q + 1]; t++)
+            grad[target->answer[t]] -= target->weight[t];
+    }
+}
+
+double nn_soft_forward(int questions, int answers, const nn_real *logits, const int32_t *label,
+                       const nn_targets_t *target, const double *log_sum) {
+    double sum = 0;
+    for (int q = 0; q < questions; q++, logits += answers)
+        for (int t = target->offset[q]; label[q] >= 0 && t < target->offset[q + 1]; t++)
+            sum += (double)target->weight[t] * (log_sum[q] - (double)logits[target->answer[t]]);
+    return sum;
+}
+
+void nn_soft_backward(int questions, int answers, const nn_real *logits, const int32_t *label,
+                      const nn_targets_t *target, const double *log_sum, nn_real *grad) {
+    for (int q = 0; q < questions; q++, logits += answers, grad += answers) {
+        nn_real whole = 0;
+        memset(grad, 0, (size_t)answers * sizeof *grad);
+        if (label[q] < 0) continue;
+        for (int t = target->offset[q]; t < target->offset[q + 1]; t++) whole += target->weight[t];
+        for (int i = 0; i < answers; i++)
+            grad[i] = whole * nn_exp((nn_real)((double)logits[i] - log_sum[q]));
+        for (int t = target->offset[q]; t < target->offset[q + 1]; t++)
+            grad[target->answer[t]] -= target->weight[t];
+    }
+}
