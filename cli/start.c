@@ -154,9 +154,9 @@ static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
                        "among the store's",
                        config->data.train, config->data.store);
     hp_schedule_t schedule;
-    double shards = config->cluster.consistency == HP_SYNC ? config->cluster.sync_shards : 1;
-    HP_TRY(hp_schedule_make(config, plan->steps, config->data.batch_size * shards,
-                            (double)plan->epoch_examples, &schedule, err));
+    double step_examples = (double)config->data.batch_size * hp_config_step_units(config);
+    HP_TRY(hp_schedule_make(config, plan->steps, step_examples, (double)plan->epoch_examples,
+                            &schedule, err));
     HP_TRY(wk_batch_shape(config, info, &plan->shape, err));
     HP_TRY(wk_model_table(config, &plan->shape, &start->params, err));
     plan->total = start->params.total;

@@ -8,7 +8,8 @@ fail=0
 reduced=(data.train=train data.valid=train "data.store=$scratch/store" data.batch_size=4 data.group_by_image=false
     model.question.embedding=4 model.question.lstm=6 model.image.width=8 'model.image.filters=[4, 4, 4]'
     'model.image.kernels=[3]' model.attention.cells=5 model.attention.width=6 model.aggregate.head_width=4
-    'model.aggregate.layers=[8, 6]' 'model.classifier.layers=[8, 8]' run.steps=2 cluster.threads=1)
+    'model.aggregate.layers=[8, 6]' 'model.classifier.layers=[8, 8]' run.steps=2 cluster.threads=1
+    optimizer.schedule.warmup_from=0)
 "$HANPS" data synth sort-of-clevr --out "$scratch/store" --images 4 --valid 1 --test 0 >"$scratch/out" 2>&1 || {
     cat "$scratch/out"
     fail=1
