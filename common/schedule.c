@@ -17,7 +17,7 @@ static hp_status_t check_warmup(hp_schedule_t *s, double end, hp_error_t *err) {
                        "optimizer.lr, %g",
                        s->warmup_from, s->lr);
     int doublings = 0;
-    for (double rate = s->warmup_from; rate < s->lr; rate *= 2) doublings++;
+    while (ldexp(s->warmup_from, doublings) < s->lr) doublings++;
     s->warmup_end = doublings * s->warmup_every;
     if (s->warmup_end >= end)
         return hp_fail(err, HP_INPUT,
