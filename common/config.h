@@ -87,6 +87,7 @@ typedef struct {
         hp_init_scheme_t init;
         struct {
             int embedding, lstm;
+            double dropout;
         } question;
         struct {
             char trunk[32];               /* features | cnn */

@@ -90,6 +90,8 @@ const hp_key_t hp_keys[] = {
     {KEY(model.question.embedding), .initial = "300", RANGE(1, 65536),
      .doc = "Width of a word's embedding."},
     {KEY(model.question.lstm), .initial = "512", RANGE(1, 65536), .doc = "Width of the LSTM."},
+    {KEY(model.question.dropout), .initial = "0", RANGE(0, 0.95),
+     .doc = "Share of the LSTM's last state that is dropped in training."},
     {KEY(model.image.trunk), .initial = "features", .choices = "features|cnn",
      .doc = "Where cells come from: features that the store holds, or a cnn over its pixels."},
     {KEY(model.image.filters), .initial = "[24, 24, 24, 24]", RANGE(1, 65536),

@@ -162,6 +162,9 @@ hp_status_t wk_model_backward(wk_model_t *model, const nn_real *weights, const n
         grad_q = model->grad_state;
     else if (model->grad_state != NULL)
         nn_add(batch->questions * net->hidden, model->grad_state, grad_q);
+    if (pass->train && net->question_dropout > 0.0)
+        nn_dropout(batch->questions, net->hidden, net->question_dropout, pass->seed,
+                   WK_DROPOUT_QUESTION, batch->key, grad_q);
     HP_TRY(lstm_backward(&run, grad_q, result));
     HP_TRY(wk_engine_status(&run));
     result->backward_madds = run.madds;

@@ -126,6 +126,9 @@ static hp_status_t question_forward(wk_run_t *run) {
     run->madds += nn_lstm_forward(&model->lstm, model->word, wk_weight(run, net->weight_ih),
                                   wk_weight(run, net->weight_hh), wk_weight(run, net->bias_ih),
                                   wk_weight(run, net->bias_hh), model->last);
+    if (run->pass->train && net->question_dropout > 0.0)
+        nn_dropout(batch->questions, net->hidden, net->question_dropout, run->pass->seed,
+                   WK_DROPOUT_QUESTION, batch->key, model->last);
     return stack_forward(run, &net->question, batch->questions, model->last, model->question_out);
 }
 

@@ -14,7 +14,8 @@
 #include "worker/nn/stacked.h"
 
 enum { WK_STACK_LAYERS = HP_CONFIG_LAYERS };
-enum { WK_STACKS = 4 }; /* question, image, classifier, output */
+enum { WK_DROPOUT_QUESTION = 1000 }; /* layer of the mask; the classifier's are its layers */
+enum { WK_STACKS = 4 };              /* question, image, classifier, output */
 
 typedef enum { WK_LINEAR, WK_RELU, WK_TANH } wk_activation_t;
 
@@ -75,7 +76,7 @@ typedef struct {
     int stacked_weight[NN_STACKED_HOPS][4]; /* image, question, bias, score */
     wk_stack_t classifier;                  /* hidden layers */
     wk_stack_t output;                      /* the layer to the answers; dropout stands before it */
-    double dropout;
+    double dropout, question_dropout;
     wk_loss_t loss;
     hp_attention_t attention;
     nn_select_t select;

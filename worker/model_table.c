@@ -310,6 +310,7 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
                           .channels = channels,
                           .width = layers > 0 ? config->model.image.width : channels,
                           .answers = shape->answers,
+                          .question_dropout = config->model.question.dropout,
                           .dropout = config->model.classifier.dropout};
     if (config->data.labels == HP_LABELS_SOFT)
         net->loss = config->model.classifier.soft_loss == HP_SOFT_BINARY ? WK_BINARY : WK_SOFT;

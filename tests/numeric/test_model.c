@@ -49,6 +49,34 @@ static void test_soft_labels(void **state) {
     }
 }
 
+/* Dropout of the question's state, read by the question's layers and by a relation. */
+static void test_question_dropout(void **state) {
+    (void)state;
+    const hp_aggregate_t kinds[] = {HP_AGGREGATE_SUM, HP_AGGREGATE_RELATION};
+    for (int i = 0; i < 2; i++) {
+        hp_config_t config = fix_config(HP_ATTEND_HAN, kinds[i], 1);
+        fix_batch_t b;
+        fixture_t f;
+        fix_make_batch(&b, true);
+        double loss_without;
+        fix_open(&f, &config);
+        f.batch = &b.batch;
+        loss_without = fix_forward(&f);
+        fix_close(&f);
+        config.model.question.dropout = 0.4;
+        fix_open(&f, &config);
+        f.batch = &b.batch;
+        assert_true(fix_forward(&f) != loss_without);
+        f.pass.train = false; /* not in evaluation */
+        double evaluated = fix_forward(&f);
+        f.pass.train = true;
+        assert_true(fix_forward(&f) != evaluated);
+        fix_close(&f);
+        check_config(&config, true);
+        check_config(&config, false);
+    }
+}
+
 static void test_differences(void **state) {
     (void)state;
     FIX_EACH(attention, aggregate, layers) {
@@ -251,6 +279,7 @@ int main(void) {
         cmocka_unit_test(test_naive),
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_soft_labels),
+        cmocka_unit_test(test_question_dropout),
         cmocka_unit_test(test_straight_through),
         cmocka_unit_test(test_plain_classifier),
         cmocka_unit_test(test_batching),
