@@ -26,13 +26,13 @@
       "w>0: `unit` will not be computed here; PUSHED: some server may have applied it")            \
     X(REVOKED, 0, 0, "w>0: the answer to REVOKE, after a RETURN for each such unit")               \
     X(RETIRE, 0, 0, "w>0: every server has acknowledged `unit`")                                   \
-    X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot")                                     \
-    X(GRANT, 0, 0, "s>w: send `unit` to slot `count`")                                             \
+    X(OFFER, 0, 0, "w>s: I shall push `unit`; give me a slot; value: my number of this push")      \
+    X(GRANT, 0, 0, "s>w: send `unit` to slot `count`; value: as in OFFER")                         \
     X(COMMIT, 0, 0,                                                                                \
       "w>s: all of `unit` is sent; value: examples, real: squared norm, count: parameter to "      \
       "blame")                                                                                     \
     X(ABORT, 0, 0, "w>s: `unit` will not come; value: chunks of it that were sent")                \
-    X(ACK, 0, 0, "s>w: `unit` is applied; step: versions, count: staleness")                       \
+    X(ACK, 0, 0, "s>w: `unit` is applied; step: versions, count: staleness, value: as in OFFER")   \
     X(PULL, 0, 0, "w>s: weights of `step` (or after my last commit), to tags of `count`")          \
     X(DRAIN, 0, 0, "w>s: send no more of pull `count`")                                            \
     X(DRAINED, 0, 0, "s>w: the answer; value: chunks of pull `count` that were sent")              \

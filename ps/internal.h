@@ -44,7 +44,7 @@ struct ps_slot {
     ps_server_t *server;
     int number, worker, pending;
     ps_slot_state_t state;
-    uint64_t unit, examples;
+    uint64_t unit, push, examples; /* push: the worker's number of it */
     uint64_t sent; /* where aborted or left: chunks that will arrive; UINT64_MAX: not known */
     bool committed, nonfinite;
     bool malformed; /* something in it was not as it must be */
@@ -70,6 +70,7 @@ typedef struct {
 
     bool offers; /* waits for a slot */
     uint64_t offer, offer_order;
+    uint64_t push; /* the worker's number of what it offers */
 
     bool pulling;
     unsigned pull; /* its number */

@@ -45,9 +45,13 @@ void ps_push_destroy(ps_server_t *s) {
     hp_free(s->slot);
 }
 
-static void acknowledge(ps_server_t *s, int worker, uint64_t unit, int64_t staleness) {
-    const hp_message_t ack = {
-        .kind = HP_MSG_ACK, .unit = unit, .step = ps_order_step(s), .count = (uint32_t)staleness};
+static void acknowledge(ps_server_t *s, int worker, uint64_t unit, uint64_t push,
+                        int64_t staleness) {
+    const hp_message_t ack = {.kind = HP_MSG_ACK,
+                              .unit = unit,
+                              .value = push,
+                              .step = ps_order_step(s),
+                              .count = (uint32_t)staleness};
     ps_send(s, ps_worker_rank(s, worker), &ack, NULL, 0);
 }
 
@@ -115,6 +119,7 @@ static void grant(ps_server_t *s, ps_slot_t *slot, int worker) {
     slot->state = PS_SLOT_FILLING;
     slot->worker = worker;
     slot->unit = w->offer;
+    slot->push = w->push;
     slot->committed = slot->malformed = false;
     for (int i = 0; i < s->chunks; i++) {
         const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
@@ -130,8 +135,10 @@ static void grant(ps_server_t *s, ps_slot_t *slot, int worker) {
         part->pending = true;
         slot->pending++;
     }
-    const hp_message_t m = {
-        .kind = HP_MSG_GRANT, .unit = slot->unit, .count = (uint32_t)slot->number};
+    const hp_message_t m = {.kind = HP_MSG_GRANT,
+                            .unit = slot->unit,
+                            .value = slot->push,
+                            .count = (uint32_t)slot->number};
     ps_send(s, ps_worker_rank(s, worker), &m, NULL, 0);
 }
 
@@ -183,7 +190,7 @@ static bool staged(const ps_server_t *s, uint64_t unit) {
 void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
     if (!ps_order_wants(s, m->unit) || staged(s, m->unit)) {
-        acknowledge(s, worker, m->unit, 0);
+        acknowledge(s, worker, m->unit, m->value, 0);
         return;
     }
     if (w->offers) {
@@ -194,6 +201,7 @@ void ps_push_offer(ps_server_t *s, int worker, const hp_message_t *m) {
     }
     w->offers = true;
     w->offer = m->unit;
+    w->push = m->value;
     w->offer_order = s->offers++;
     ps_push_grant(s);
 }
@@ -292,7 +300,7 @@ void ps_push_resolve(ps_server_t *s, int worker, const hp_message_t *m) {
 void ps_push_done(ps_server_t *s, ps_slot_t *slot) {
     slot->state = PS_SLOT_FREE;
     if (s->worker[slot->worker].presence == PS_PRESENT)
-        acknowledge(s, slot->worker, slot->unit, slot->staleness);
+        acknowledge(s, slot->worker, slot->unit, slot->push, slot->staleness);
     ps_push_grant(s);
 }
 

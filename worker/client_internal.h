@@ -24,7 +24,7 @@ typedef struct {
 
 /* A push that not all servers have acknowledged. */
 typedef struct {
-    uint64_t unit;
+    uint64_t unit, push;
     int acks;
     bool committed;
 } wk_unacked_t;
@@ -99,6 +99,7 @@ struct wk_client {
     size_t report_bytes;
     char report_payload[sizeof(hp_scores_t)];
     uint64_t unit;
+    uint64_t push_number; /* counts offers: an answer may be to an earlier one of the same unit */
     int64_t step;
     uint64_t examples;
     double squared_norm;

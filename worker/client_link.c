@@ -57,13 +57,13 @@ static void send_chunk(wk_client_t *c, int k) {
 }
 
 static void begin_push(wk_client_t *c) {
-    const hp_message_t offer = {.kind = HP_MSG_OFFER, .unit = c->unit};
+    const hp_message_t offer = {.kind = HP_MSG_OFFER, .unit = c->unit, .value = ++c->push_number};
     c->want_begin = false;
     if (c->unacked_count == WK_UNACKED) {
         wk_client_fail(c, HP_PEER, "the servers acknowledge nothing any more");
         return;
     }
-    c->unacked[c->unacked_count++] = (wk_unacked_t){.unit = c->unit};
+    c->unacked[c->unacked_count++] = (wk_unacked_t){.unit = c->unit, .push = c->push_number};
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
         l->offered = true;
@@ -85,9 +85,9 @@ static void send_ready(wk_client_t *c) {
     }
 }
 
-static wk_unacked_t *find_unacked(wk_client_t *c, uint64_t unit) {
+static wk_unacked_t *find_unacked(wk_client_t *c, uint64_t unit, uint64_t push) {
     for (int i = 0; i < c->unacked_count; i++)
-        if (c->unacked[i].unit == unit) return &c->unacked[i];
+        if (c->unacked[i].unit == unit && c->unacked[i].push == push) return &c->unacked[i];
     return NULL;
 }
 
@@ -118,7 +118,7 @@ static void commit_push(wk_client_t *c) {
     }
     c->committed = all;
     if (!all || c->pushes > 0) return;
-    wk_unacked_t *u = find_unacked(c, c->unit);
+    wk_unacked_t *u = find_unacked(c, c->unit, c->push_number);
     if (u != NULL) u->committed = true;
     for (int i = 0; i < c->servers; i++) c->link[i].offered = c->link[i].granted = false;
     c->want_commit = false;
@@ -136,7 +136,7 @@ static void abort_push(wk_client_t *c) {
         if (l->offered && l->committed) back.flags = HP_MSG_PUSHED;
         l->offered = l->granted = false;
     }
-    wk_unacked_t *u = find_unacked(c, c->unit);
+    wk_unacked_t *u = find_unacked(c, c->unit, c->push_number);
     if (u != NULL && u->acks == c->servers) { /* it had been applied everywhere: it retires */
         u->committed = true;
     } else {
@@ -287,17 +287,19 @@ static void got_unit(wk_client_t *c, const hp_message_t *m) {
 
 static void granted(wk_client_t *c, int from, const hp_message_t *m) {
     wk_link_t *l = &c->link[from];
-    if (!l->offered || l->granted || m->unit != c->unit || m->count > 255) return; /* aborted */
+    if (!l->offered || l->granted || m->unit != c->unit || m->value != c->push_number ||
+        m->count > 255)
+        return; /* aborted */
     l->granted = true;
     l->slot = m->count;
 }
 
 static void acknowledged(wk_client_t *c, int from, const hp_message_t *m) {
-    wk_unacked_t *u = find_unacked(c, m->unit);
+    wk_unacked_t *u = find_unacked(c, m->unit, m->value);
     wk_link_t *l = &c->link[from];
     if (u == NULL) return; /* aborted */
     u->acks++;
-    if (l->offered && !l->granted && m->unit == c->unit) {
+    if (l->offered && !l->granted && m->value == c->push_number) {
         l->unwanted = true;
         bool nowhere = true;
         for (int i = 0; i < c->servers; i++) nowhere = nowhere && c->link[i].unwanted;
