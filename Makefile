@@ -80,7 +80,7 @@ MAIN_O := $(BUILD)/obj/cli/main.o
 CLI_O := $(filter-out $(MAIN_O),$(call object,cli))
 LIBS := $(patsubst %,$(BUILD)/lib%.a,cli ps worker common proto)
 TEST_O := $(call object,tests/support)
-FAULT_O := $(filter-out $(BUILD)/obj/tests/fault/test_%,$(call object,tests/fault))
+FAULT_O := $(filter-out $(BUILD)/obj/tests/fault/test_% $(BUILD)/obj/tests/fault/preload.o,$(call object,tests/fault))
 
 # The network again in double, for finite differences.
 DOUBLE_C := $(wildcard worker/nn/*.c worker/model*.c tests/numeric/naive*.c)
@@ -181,6 +181,13 @@ $(FAULT): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/libfault.a $(BUILD)/libtest.a $(
 	$(Q)$(CC) $(LDFLAGS_ALL) $(patsubst %,-Wl$(comma)--wrap=%,$(WRAP)) -o $@ $< \
 	  $(BUILD)/libtest.a $(BUILD)/libfault.a $(LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
 
+# What tests put before a rank's own libraries.
+PRELOAD := $(BUILD)/tests/fault/preload.so
+$(PRELOAD): $(BUILD)/%.so: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) -O1 -fPIC -shared -o $@ $<
+
 $(NUMERIC): $(BUILD)/%: $(BUILD)/double/%.o $(DOUBLE_LIBS)
 	@mkdir -p $(@D)
 	$(call say,link)
@@ -209,7 +216,7 @@ test: deps ## build and run every test
 unit: $(UNIT)
 
 .PHONY: tests
-tests: all $(UNIT) $(NUMERIC) $(FAULT) $(MPI_TESTS) ## build the tests
+tests: all $(UNIT) $(NUMERIC) $(FAULT) $(MPI_TESTS) $(PRELOAD) ## build the tests
 
 .PHONY: test-only
 test-only: tests ## run the tests, without looking at the dependencies
@@ -221,8 +228,9 @@ check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compile
 	@tests/run --build $(BUILD) --kinds lint --timeout 1800
 
 .PHONY: chaos
-chaos: $(FAULT) ## 5,000 schedules of servers and workers; HANPS_SEED=n for others
+chaos: all $(FAULT) $(PRELOAD) ## 5,000 schedules, and 100 runs that lose a rank; HANPS_SEED=n for others
 	@HANPS_SCHEDULES=$${HANPS_SCHEDULES:-5000} $(BUILD)/tests/fault/test_simulator
+	@tests/fault/ranks.py --build $(BUILD) --trials $${HANPS_KILLS:-100}
 
 .PHONY: cluster
 cluster: deps ## the tests of a cluster of network namespaces, with outages of a minute and slow hosts
