@@ -84,6 +84,10 @@ static void make_hdf5(const int range[N][2]) {
     put(f, "image_features", H5T_NATIVE_FLOAT, 2, (hsize_t[]){14, C}, v);
     put(f, "spatial_features", H5T_NATIVE_FLOAT, 2, (hsize_t[]){14, 6}, b);
     put(f, "pos_boxes", H5T_NATIVE_INT, 2, (hsize_t[]){N, 2}, range);
+    put(f, "widths", H5T_NATIVE_INT, 1, (hsize_t[]){N}, (const int[N]){20, 20, 20, 20});
+    put(f, "heights", H5T_NATIVE_FLOAT, 1, (hsize_t[]){N}, (const float[N]){40, 40, 40, 40});
+    put(f, "zeros", H5T_NATIVE_INT, 1, (hsize_t[]){N}, (const int[N]){0});
+    put(f, "few", H5T_NATIVE_INT, 1, (hsize_t[]){N - 1}, (const int[N - 1]){20, 20, 20});
     H5Fclose(f);
 }
 
@@ -135,6 +139,23 @@ static void test_hdf5(void **state) {
     make_hdf5(good);
     wk_features_options_t options = options_of();
     check(&options, 1, 1);
+    options.width_dataset = "widths"; /* pixels become fractions */
+    options.height_dataset = "heights";
+    check(&options, 20, 40);
+    options.height_dataset = "few";
+    refuse(&options, "dataset 'few' has 3 sizes for 4 images");
+    options.height_dataset = "pos_boxes";
+    refuse(&options, "no array of numbers with 1 axes");
+    options.height_dataset = "zeros";
+    wk_features_t *source = NULL;
+    hp_error_t err = {0};
+    float got[MOST * C], boxes[MOST * 4];
+    int cells = 0;
+    assert_int_equal(wk_features_open(&options, &source, &err), HP_OK);
+    assert_int_equal(wk_features_read(source, 2, got, boxes, &cells, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "image 2: a width of 20, a height of 0"));
+    wk_features_close(source);
+    options = options_of();
     options.ranges_dataset = "ranges";
     refuse(&options, "no dataset 'ranges'");
     options.ranges_dataset = "spatial_features";
