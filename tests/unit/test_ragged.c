@@ -174,6 +174,54 @@ static void test_hdf5(void **state) {
     }
 }
 
+/* A sparse matrix in rows, as scipy's csr_matrix has it, of images [C][2][2]. */
+static void test_sparse(void **state) {
+    (void)state;
+    const float number[6] = {1, 2, 3, 4, 5, 6};
+    const int place[6] = {0, 19, 7, 8, 4, 1};
+    const long long row[4] = {0, 2, 2, 6};
+    wk_features_options_t options = options_of();
+    options.dataset = "/";
+    options.boxes_dataset = NULL;
+    options.layout = WK_LAYOUT_NCHW;
+    for (int bad = 0; bad < 5; bad++) {
+        int places[6];
+        long long rows[4];
+        memcpy(places, place, sizeof place);
+        memcpy(rows, row, sizeof row);
+        if (bad == 1) places[3] = 20;
+        if (bad == 2) rows[2] = 1;
+        if (bad == 3) rows[3] = 7;
+        hid_t f = H5Fcreate(file, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+        put(f, "data", H5T_NATIVE_FLOAT, 1, (hsize_t[]){6}, number);
+        put(f, "indices", H5T_NATIVE_INT, 1, (hsize_t[]){bad == 4 ? 5 : 6}, places);
+        put(f, "indptr", H5T_NATIVE_LLONG, 1, (hsize_t[]){4}, rows);
+        H5Fclose(f);
+        options.raw_dims = 0;
+        refuse(&options, "the shape of an image is needed");
+        options.raw_dims = 3;
+        options.raw_size[0] = C;
+        options.raw_size[1] = options.raw_size[2] = 2;
+        wk_features_t *source = NULL;
+        hp_error_t err = {0};
+        float got[4 * C], boxes[16];
+        int cells = 0;
+        hp_status_t status = wk_features_open(&options, &source, &err);
+        for (uint64_t i = 0; status == HP_OK && i < 3; i++) {
+            status = wk_features_read(source, i, got, boxes, &cells, &err);
+            float want[4 * C] = {0};
+            for (long long k = row[i]; k < row[i + 1]; k++)
+                want[place[k] % 4 * C + place[k] / 4] = number[k];
+            if (status == HP_OK && !bad) assert_memory_equal(got, want, sizeof got);
+        }
+        wk_features_close(source);
+        assert_int_equal(status, bad ? HP_INPUT : HP_OK);
+        const char *says[] = {"", "image 2: index 20 of 20", "row 1: numbers 2 to 1",
+                              "row 2: numbers 2 to 7 of 6", "6 numbers, 5 indices"};
+        assert_non_null(strstr(err.text, says[bad]));
+    }
+}
+
 static void test_ids_file(void **state) {
     (void)state;
     const int good[N][2] = {{5, 7}, {7, 14}, {0, 1}, {1, 5}};
@@ -322,10 +370,8 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hdf5),
-        cmocka_unit_test(test_ids_file),
-        cmocka_unit_test(test_tsv),
-        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_hdf5), cmocka_unit_test(test_sparse), cmocka_unit_test(test_ids_file),
+        cmocka_unit_test(test_tsv),  cmocka_unit_test(test_store),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

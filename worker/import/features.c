@@ -144,11 +144,11 @@ void wk_features_take_boxes(wk_features_t *f, const float *box, int columns) {
 
 static hp_status_t open_source(wk_features_t *f, bool folder, hp_error_t *err) {
     const char *path = f->options.path;
-    if (f->options.raw_dims > 0 && !folder)
-        return hp_fail(err, HP_INPUT, "%s: a shape is for a folder with a raw file for each image",
-                       path);
     if (folder) return wk_features_open_folder(f, err);
     if (wk_features_is_hdf5(path)) return wk_features_open_hdf5(f, err);
+    if (f->options.raw_dims > 0)
+        return hp_fail(err, HP_INPUT, "%s: a shape is for a folder with a raw file for each image",
+                       path);
     if (wk_features_is_safetensors(path)) return wk_features_open_safetensors(f, err);
     if (wk_features_is_tsv(path)) return wk_features_open_tsv(f, err);
     return hp_fail(err, HP_INPUT, "%s is no HDF5, safetensors or TSV file with features", path);

@@ -22,17 +22,28 @@ typedef struct {
     hid_t boxes;      /* a dataset, or -1 */
     int box_columns;
     float *box; /* boxes of an image as the file has them */
+    /* sparse rows: the numbers of image i, and their places, are [row[i], row[i + 1]) of two arrays
+     */
+    hid_t sparse, places; /* or -1 */
+    long long *row;       /* [images + 1] */
+    float *number;
+    long long *place;
 } hdf5_t;
 
 static void close_hdf5(void *source) {
     hdf5_t *h = source;
     if (h->memory_type >= 0 && h->dtype == HP_DTYPE_F16) H5Tclose(h->memory_type);
     if (h->boxes >= 0) H5Dclose(h->boxes);
+    if (h->sparse >= 0) H5Dclose(h->sparse);
+    if (h->places >= 0) H5Dclose(h->places);
     if (h->dataset >= 0) H5Dclose(h->dataset);
     if (h->file >= 0) H5Fclose(h->file);
     hp_free(h->raw);
     hp_free(h->range);
     hp_free(h->box);
+    hp_free(h->row);
+    hp_free(h->number);
+    hp_free(h->place);
     hp_free(h);
 }
 
@@ -157,8 +168,72 @@ static hp_status_t open_ranges(wk_features_t *f, hdf5_t *h, const char *what, hp
     return status;
 }
 
+/* Rows grow, and are no longer than an image is. */
+static hp_status_t check_rows(wk_features_t *f, const hdf5_t *h, uint64_t stored, long long *most_p,
+                              hp_error_t *err) {
+    long long room = (long long)f->shape.cells * f->shape.channels;
+    for (uint64_t i = 0; i < f->shape.images; i++) {
+        long long n = h->row[i + 1] - h->row[i];
+        if (h->row[i] < 0 || n < 0 || n > room || (uint64_t)h->row[i + 1] > stored)
+            return hp_fail(err, HP_INPUT,
+                           "%s: 'indptr' of '%s', row %llu: numbers %lld to %lld of %llu, at most "
+                           "%lld of an image",
+                           f->options.path, f->options.dataset, (unsigned long long)i, h->row[i],
+                           h->row[i + 1], (unsigned long long)stored, room);
+        if (n > *most_p) *most_p = n;
+    }
+    return HP_OK;
+}
+
+/* A group with a sparse matrix in rows (CSR): data, indices and indptr. Its row is an image, whose
+ * axes are the user's. */
+static hp_status_t open_sparse(wk_features_t *f, hdf5_t *h, hid_t group, hp_error_t *err) {
+    hsize_t rows = 0, numbers = 0, places = 0;
+    hid_t array = -1;
+    void *p = NULL;
+    long long most = 1;
+    if (f->options.raw_dims == 0 || f->options.layout == WK_LAYOUT_RAGGED)
+        return hp_fail(err, HP_INPUT,
+                       "%s: '%s' is a group: of a sparse matrix the shape of an image "
+                       "is needed, and a layout that is not ragged",
+                       f->options.path, f->options.dataset);
+    if (f->options.boxes_dataset != NULL && f->options.boxes_dataset[0] != '\0')
+        return hp_fail(err, HP_INPUT, "%s: a sparse matrix has no boxes", f->options.path);
+    HP_TRY(wk_features_axes(f, f->options.raw_dims, f->options.raw_size, "the shape", err));
+    HP_TRY(open_array(f, group, "data", &h->sparse, &numbers, 1, err));
+    HP_TRY(open_array(f, group, "indices", &h->places, &places, 1, err));
+    hp_status_t status = open_array(f, group, "indptr", &array, &rows, 1, err);
+    if (status == HP_OK && (rows < 2 || rows > UINT32_MAX || numbers != places))
+        status = hp_fail(err, HP_INPUT, "%s: '%s': %llu numbers, %llu indices, %llu rows",
+                         f->options.path, f->options.dataset, (unsigned long long)numbers,
+                         (unsigned long long)places, (unsigned long long)rows);
+    if (status == HP_OK) status = hp_allocate(&p, rows, sizeof(long long), "rows", err);
+    h->row = p;
+    if (status == HP_OK &&
+        H5Dread(array, H5T_NATIVE_LLONG, H5S_ALL, H5S_ALL, H5P_DEFAULT, h->row) < 0)
+        status = hdf5_fail(f, "indptr", err);
+    if (array >= 0) H5Dclose(array);
+    HP_TRY(status);
+    f->shape.images = rows - 1;
+    HP_TRY(check_rows(f, h, numbers, &most, err));
+    HP_TRY(hp_allocate(&p, (size_t)most, sizeof(float), "an image", err));
+    h->number = p;
+    HP_TRY(hp_allocate(&p, (size_t)most, sizeof(long long), "an image", err));
+    h->place = p;
+    return HP_OK;
+}
+
 static hp_status_t open_dataset(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     const char *name = f->options.dataset;
+    hid_t group = H5Gopen2(h->file, name, H5P_DEFAULT);
+    if (group >= 0) {
+        hp_status_t status = open_sparse(f, h, group, err);
+        H5Gclose(group);
+        return status;
+    }
+    if (f->options.raw_dims > 0)
+        return hp_fail(err, HP_INPUT, "%s: a shape is for a sparse matrix, or for a folder",
+                       f->options.path);
     if (H5Lexists(h->file, name, H5P_DEFAULT) <= 0)
         return hp_fail(err, HP_INPUT, "%s: no dataset '%s'", f->options.path, name);
     hid_t access = access_of(h->file, name);
@@ -325,8 +400,27 @@ static bool read_rows(hid_t array, hid_t type, hsize_t first, hsize_t count, voi
     return good;
 }
 
+static hp_status_t read_sparse(wk_features_t *f, uint64_t image, hp_error_t *err) {
+    hdf5_t *h = f->source;
+    size_t room = (size_t)f->shape.cells * (size_t)f->shape.channels;
+    hsize_t first = (hsize_t)h->row[image], count = (hsize_t)h->row[image + 1] - first;
+    memset(f->values, 0, room * sizeof *f->values);
+    if (count == 0) return HP_OK;
+    if (!read_rows(h->sparse, H5T_NATIVE_FLOAT, first, count, h->number) ||
+        !read_rows(h->places, H5T_NATIVE_LLONG, first, count, h->place))
+        return hdf5_fail(f, "sparse rows", err);
+    for (hsize_t i = 0; i < count; i++) {
+        if (h->place[i] < 0 || (uint64_t)h->place[i] >= room)
+            return hp_fail(err, HP_INPUT, "%s: image %s: index %lld of %zu numbers",
+                           f->options.path, wk_features_name(f, image), h->place[i], room);
+        f->values[h->place[i]] = h->number[i];
+    }
+    return HP_OK;
+}
+
 static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
     hdf5_t *h = f->source;
+    if (h->row != NULL) return read_sparse(f, image, err);
     hsize_t first = image, count = 1;
     if (h->range != NULL) {
         first = (hsize_t)h->range[2 * image];
@@ -373,7 +467,7 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(hdf5_t), "HDF5", err));
     hdf5_t *h = p;
-    h->file = h->dataset = h->memory_type = h->boxes = -1;
+    h->file = h->dataset = h->memory_type = h->boxes = h->sparse = h->places = -1;
     h->level = hp_convert_best();
     f->source = h;
     f->close = close_hdf5;
