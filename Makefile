@@ -263,6 +263,7 @@ install: all ## copy hanps, its launcher and configs to PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/hanps
 	install -m 755 $(BUILD)/hanps $(DESTDIR)$(PREFIX)/bin/hanps
 	install -m 755 deploy/run $(DESTDIR)$(PREFIX)/bin/hanps-run
+	install -m 755 deploy/stage $(DESTDIR)$(PREFIX)/bin/hanps-stage
 	install -m 755 deploy/supervise $(DESTDIR)$(PREFIX)/bin/hanps-supervise
 	cp -R configs $(DESTDIR)$(PREFIX)/share/hanps/
 

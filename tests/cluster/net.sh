@@ -3,6 +3,7 @@
 # its own, so that nothing is left on the machine, however the test ends. Exit status 77 where that is not allowed.
 #
 #   hosts N            make host1 .. hostN, 10.77.0.1 and so on, and $work/hostfile
+#   host I             make hostI, again if it died
 #   on HOST COMMAND    run a command there
 #   link HOST up|down  its cable
 #   rate HOST RATE     both ways (1gbit); `rate HOST none`
@@ -36,19 +37,25 @@ hosts() {
     ip link set lo up
     ip link add bridge0 type bridge && ip link set bridge0 up || fail 'no bridge'
     echo '127.0.0.1 localhost' >"$work/etc-hosts"
+    mount --bind "$work/etc-hosts" /etc/hosts
     : >"$work/hostfile"
     local i
-    for i in $(seq "$1"); do
-        unshare --net --uts sh -c "hostname host$i && touch '$work/up$i' && exec sleep 100000" &
-        echo $! >"$HANPS_HOSTS/host$i"
-        until [ -e "$work/up$i" ]; do sleep 0.02; done
-        ip link add eth0 netns $! type veth peer name "port$i" netns $$ || fail "no link to host$i"
-        ip link set "port$i" master bridge0 up
-        on "host$i" sh -c "ip link set lo up && ip addr add $network.$i/24 dev eth0 && ip link set eth0 up" || fail "host$i"
-        echo "$network.$i host$i" >>"$work/etc-hosts"
-        echo "host$i slots=2" >>"$work/hostfile"
-    done
-    mount --bind "$work/etc-hosts" /etc/hosts
+    for i in $(seq "$1"); do host "$i"; done
+}
+
+host() {
+    local i=$1
+    rm -f "$work/up"
+    unshare --net --uts sh -c "hostname host$i && touch '$work/up' && exec sleep 100000" &
+    echo $! >"$HANPS_HOSTS/host$i"
+    until [ -e "$work/up" ]; do sleep 0.02; done
+    ip link del "port$i" 2>/dev/null # of a host that died
+    ip link add eth0 netns $! type veth peer name "port$i" netns $$ || fail "no link to host$i"
+    ip link set "port$i" master bridge0 up
+    on "host$i" sh -c "ip link set lo up && ip addr add $network.$i/24 dev eth0 && ip link set eth0 up" || fail "host$i"
+    grep -qw "host$i" "$work/hostfile" && return
+    echo "$network.$i host$i" >>"$work/etc-hosts"
+    echo "host$i slots=2" >>"$work/hostfile"
 }
 
 on() { nsenter --net --uts --target "$(cat "$HANPS_HOSTS/$1")" -- "${@:2}"; }
