@@ -250,6 +250,25 @@ static bool check_loss(const case_t *c) {
     return true;
 }
 
+/* A `sync` run that came to its end, and was not asked to stop, has evaluated what it was to,
+ * whatever came in between. */
+static void check_evaluations(const case_t *c) {
+    const fake_t *f = &c->fake;
+    int64_t every = f->config.valid.every_steps, end = f->outcome.step;
+    hp_checkpoint_t *checkpoint = NULL;
+    char name[320];
+    if (every == 0 || f->config.cluster.consistency != HP_SYNC || f->stop_after > 0) return;
+    if (end < f->config.run.steps) return;
+    for (int64_t step = 1; step <= end; step++) {
+        snprintf(name, sizeof name, "%s/eval/valid-%08" PRId64 ".json", f->run, step);
+        if ((step % every == 0 || step == end) && access(name, R_OK) != 0)
+            fail(c, "a step was not evaluated");
+    }
+    if (hp_checkpoint_open(f->run, "best", &checkpoint, NULL, NULL) != HP_OK)
+        fail(c, "there is no best checkpoint");
+    hp_checkpoint_close(checkpoint);
+}
+
 static void check_run(const case_t *c) {
     const fake_t *f = &c->fake;
     if (c->status != HP_OK) fail(c, "it failed");
@@ -265,6 +284,7 @@ static void check_run(const case_t *c) {
     if (early != f->outcome.stopped) fail(c, "it does not say that it was stopped");
     check_checkpoints(c, f->outcome.step);
     if (!c->repeats) check_units(c);
+    check_evaluations(c);
 }
 
 /* ---- cases ---- */
@@ -330,6 +350,10 @@ static void make_case(case_t *c, uint64_t seed) {
     if (upto(&r, 0, 2) == 0) f->config.checkpoint.every_minutes = 1e-4;
     if (!c->plain && !f->barred && c->dead_server < 0 && c->workers[0] > 1 && upto(&r, 0, 1) == 0)
         lose_worker(c, &r);
+    if (upto(&r, 0, 2) == 0) {
+        f->peak = upto(&r, 1, 6);
+        f->config.valid.every_steps = upto(&r, 1, 3);
+    }
     f->gather = f->config.cluster.consistency == HP_BOUNDED && !c->loses && !f->barred &&
                 c->dead_server < 0;
 }
