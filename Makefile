@@ -93,7 +93,7 @@ FAULT := $(call programs,fault)
 # Tests in tests/fault catch these calls (schedule.c, faults.c).
 WRAP := pthread_create pthread_join pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait \
   pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast nanosleep usleep sched_yield \
-  clock_gettime open write fsync rename mkdir aligned_alloc
+  clock_gettime open write fsync rename mkdir aligned_alloc mdb_get
 NUMERIC := $(call programs,numeric)
 MPI_TESTS := $(call programs,mpi)
 

@@ -56,6 +56,8 @@ const char *hp_encoding_name(hp_encoding_t encoding) {
 static hp_status_t lmdb_fail(hp_error_t *err, const char *path, const char *what, int code) {
     if (code == ENOMEM)
         return hp_fail(err, HP_MEMORY, "store %s: %s: out of memory or address space", path, what);
+    if (code == EIO || code == ESTALE || code == EMFILE || code == ENFILE) /* the host's fault */
+        return hp_fail(err, HP_IO, "store %s: %s: %s", path, what, mdb_strerror(code));
     return hp_fail(err, HP_CORRUPT, "store %s: %s: %s; 'hanps data verify' says more", path, what,
                    mdb_strerror(code));
 }

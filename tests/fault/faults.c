@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 const char *const fault_name[FAULT_KINDS] = {"none",   "open",  "write",  "short write", "fsync",
-                                             "rename", "mkdir", "thread", "memory"};
+                                             "rename", "mkdir", "thread", "memory",      "read"};
 
 static atomic_int armed, left, lasts, failed;
 
@@ -21,6 +21,7 @@ int __real_fsync(int);
 int __real_rename(const char *, const char *);
 int __real_mkdir(const char *, mode_t);
 void *__real_aligned_alloc(size_t, size_t);
+int __real_mdb_get(void *, unsigned, void *, void *);
 
 int __wrap_open(const char *, int, ...);
 ssize_t __wrap_write(int, const void *, size_t);
@@ -28,6 +29,7 @@ int __wrap_fsync(int);
 int __wrap_rename(const char *, const char *);
 int __wrap_mkdir(const char *, mode_t);
 void *__wrap_aligned_alloc(size_t, size_t);
+int __wrap_mdb_get(void *, unsigned, void *, void *);
 
 void fault_arm(fault_t kind, int n, bool lasting) {
     atomic_store(&left, n);
@@ -84,4 +86,8 @@ int __wrap_mkdir(const char *path, mode_t mode) {
 
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
     return fault_now(FAULT_MEMORY, ENOMEM) ? NULL : __real_aligned_alloc(alignment, bytes);
+}
+
+int __wrap_mdb_get(void *txn, unsigned database, void *key, void *value) {
+    return fault_now(FAULT_READ, EIO) ? EIO : __real_mdb_get(txn, database, key, value);
 }

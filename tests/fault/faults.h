@@ -15,6 +15,7 @@ typedef enum {
     FAULT_MKDIR,       /* EROFS */
     FAULT_THREAD,      /* pthread_create: EAGAIN */
     FAULT_MEMORY,      /* aligned_alloc, which hp_allocate uses */
+    FAULT_READ,        /* mdb_get: EIO */
     FAULT_KINDS
 } fault_t;
 

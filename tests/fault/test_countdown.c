@@ -63,7 +63,7 @@ static void test_checkpoint(void **state) {
            next = {run, &params, 20, 2, 3, -1};
     hp_error_t err = {0};
     char when[64];
-    for (fault_t kind = FAULT_OPEN; kind < FAULT_KINDS; kind++) {
+    for (fault_t kind = FAULT_OPEN; kind < FAULT_READ; kind++) {
         if (kind == FAULT_THREAD) continue;
         bool ended = false;
         assert_int_equal(make_checkpoint(&first, 9, &err), HP_OK);
@@ -110,7 +110,7 @@ static void test_export(void **state) {
     snprintf(part, sizeof part, "%s.part", path);
     assert_int_equal(make_checkpoint(&made, 9, &err), HP_OK);
     for (int format = 0; format < 2; format++)
-        for (fault_t kind = FAULT_OPEN; kind < FAULT_KINDS; kind++) {
+        for (fault_t kind = FAULT_OPEN; kind < FAULT_READ; kind++) {
             if (kind == FAULT_MKDIR || kind == FAULT_THREAD) continue;
             for (int n = 1;; n++) {
                 assert_int_equal(hp_checkpoint_open(run, "last", &c, NULL, &err), HP_OK);
