@@ -211,8 +211,9 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.accumulate), .initial = "1", RANGE(1, HP_CONFIG_ACCUMULATE), .unit = "units",
      RESUMABLE,
      .doc = "Units that a server sums, as they come, before it makes a step (async, bounded)."},
-    {KEY(cluster.wire), .initial = "fp32", .choices = "fp32", RESUMABLE,
-     .doc = "Number format of gradients and weights on the wire."},
+    {KEY(cluster.wire), .initial = "fp32", .choices = "fp32|bf16", RESUMABLE,
+     .doc = "Number format of gradients and weights on the wire. The servers' weights, moments and "
+            "sums are fp32 in both."},
     {KEY(cluster.slots), .initial = "2", RANGE(2, 64), .unit = "pushes", RESUMABLE,
      .doc = "Whole pushes that a server has room for; each takes the bytes of its shard."},
     {KEY(cluster.suspend_seconds), .initial = "5", RANGE(0.1, 1e6), .unit = "seconds", RESUMABLE,

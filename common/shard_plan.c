@@ -124,6 +124,10 @@ hp_status_t hp_shard_plan_create(const hp_params_t *params, int servers, hp_shar
     return HP_OK;
 }
 
+void hp_shard_plan_halve(hp_shard_plan_t *plan) {
+    for (int i = 0; i < plan->chunks; i++) plan->chunk[i].half = !plan->chunk[i].buffer;
+}
+
 void hp_shard_plan_release(hp_shard_plan_t *plan) {
     hp_free(plan->chunk);
     hp_free(plan->by_need);
@@ -141,7 +145,8 @@ uint64_t hp_shard_plan_digest(const hp_params_t *params, const hp_shard_plan_t *
         h = XXH3_64bits_withSeed(p->name, strlen(p->name), h);
     }
     for (int i = 0; i < plan->chunks; i++) {
-        int64_t v[3] = {plan->chunk[i].begin, plan->chunk[i].end, plan->chunk[i].server};
+        const hp_chunk_t *c = &plan->chunk[i];
+        int64_t v[4] = {c->begin, c->end, c->server, c->half};
         h = XXH3_64bits_withSeed(v, sizeof v, h);
     }
     return h;

@@ -9,10 +9,12 @@
 #ifndef HP_SHARD_PLAN_H
 #define HP_SHARD_PLAN_H
 
+#include "common/bf16.h"
 #include "common/params.h"
 #include "common/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -20,6 +22,7 @@ typedef struct {
     int first_param, last_param; /* rows of the table it touches, inclusive */
     int server;
     bool buffer;         /* averaged, not trained */
+    bool half;           /* its numbers travel as bf16, else as float */
     int rows, row_width; /* of a parameter with sparse rows; rows 0: a dense chunk */
     int first_row;
     int order; /* the smallest forward_order of its parameters */
@@ -35,20 +38,28 @@ typedef struct {
 
 hp_status_t hp_shard_plan_create(const hp_params_t *params, int servers, hp_shard_plan_t *plan_p,
                                  hp_error_t *err) HP_MUST_CHECK;
+/* bf16 on the wire, for all that is trained: a buffer's slow average would stand still in bf16. */
+void hp_shard_plan_halve(hp_shard_plan_t *plan);
 void hp_shard_plan_release(hp_shard_plan_t *plan);
 
 static inline int64_t hp_chunk_floats(const hp_chunk_t *chunk) { return chunk->end - chunk->begin; }
 
-/* How a chunk's gradient travels, in 4-byte words. Dense: its floats. Sparse rows: a head of
- * HP_ROWS_HEAD words, the first being the number n of rows that follow; their n numbers within the
- * chunk as int32, ascending, padded with zeros to a multiple of HP_ROWS_HEAD; the rows. */
+/* Bytes of so many of a chunk's numbers as they travel, gradients or weights. */
+static inline size_t hp_chunk_bytes(const hp_chunk_t *chunk, int64_t numbers) {
+    return (size_t)numbers * (chunk->half ? sizeof(hp_bf16_t) : sizeof(float));
+}
+
+/* How a chunk's gradient travels. Dense: its numbers. Sparse rows: a head of HP_ROWS_HEAD 4-byte
+ * words, the first being the number n of rows that follow; their n numbers within the chunk as
+ * int32, ascending, padded with zeros to a multiple of HP_ROWS_HEAD; the rows. */
 #define HP_ROWS_HEAD 16
 static inline int64_t hp_rows_index_words(int64_t n) {
     return (n + HP_ROWS_HEAD - 1) / HP_ROWS_HEAD * HP_ROWS_HEAD;
 }
-static inline int64_t hp_chunk_push_words(const hp_chunk_t *chunk, int64_t rows) {
-    return chunk->rows == 0 ? hp_chunk_floats(chunk)
-                            : HP_ROWS_HEAD + hp_rows_index_words(rows) + rows * chunk->row_width;
+static inline size_t hp_chunk_push_bytes(const hp_chunk_t *chunk, int64_t rows) {
+    if (chunk->rows == 0) return hp_chunk_bytes(chunk, hp_chunk_floats(chunk));
+    return (size_t)(HP_ROWS_HEAD + hp_rows_index_words(rows)) * sizeof(int32_t) +
+           hp_chunk_bytes(chunk, rows * chunk->row_width);
 }
 
 /* A number that two ranks share only if their tables and plans, and `setting`, are the same. */

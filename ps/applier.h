@@ -10,7 +10,7 @@ typedef struct ps_applier ps_applier_t;
 
 /* What to do for each chunk, in this order. */
 typedef struct {
-    float **part;  /* [chunks] fold this push into the sum; NULL: none. Dense parts are exchanged */
+    void **part;   /* [chunks] fold this push into the sum; NULL: none. Dense parts are exchanged */
     bool first;    /* the sum is empty */
     double weight; /* of the push in the sum */
     double *norm;  /* [chunks] write the squared norm of the sum; NULL: no */

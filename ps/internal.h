@@ -52,7 +52,7 @@ struct ps_slot {
     double squared_norm;
     int64_t oldest; /* sequence of the oldest weights it was computed from */
     int64_t staleness;
-    float **part;  /* [chunks] memory of each chunk; the applier may exchange it */
+    void **part;   /* [chunks] memory of each chunk; the applier may exchange it */
     ps_part_t *in; /* [chunks] */
 };
 

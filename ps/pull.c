@@ -44,7 +44,8 @@ static bool send_next(ps_server_t *s, int worker) {
     ps_worker_t *w = &s->worker[worker];
     void *p = NULL;
     hp_error_t err;
-    int64_t bytes = hp_chunk_floats(ps_shard_chunk(s->shard, w->next)) * (int64_t)sizeof(float);
+    const hp_chunk_t *chunk = ps_shard_chunk(s->shard, w->next);
+    int64_t bytes = (int64_t)hp_chunk_bytes(chunk, hp_chunk_floats(chunk));
     int64_t sequence = ps_shard_sequence(s->shard, w->next);
     if (w->exact ? sequence < w->sequence : w->unapplied > 0 || sequence < w->last_sequence)
         return false;

@@ -19,8 +19,7 @@ static hp_status_t create_slot(ps_server_t *s, int number, hp_error_t *err) {
     for (int i = 0; i < s->chunks; i++) {
         const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
         slot->in[i] = (ps_part_t){.slot = slot, .chunk = i};
-        HP_TRY(hp_allocate(&memory, (size_t)hp_chunk_push_words(c, c->rows), sizeof(float), "slot",
-                           err));
+        HP_TRY(hp_allocate(&memory, hp_chunk_push_bytes(c, c->rows), 1, "slot", err));
         slot->part[i] = memory;
     }
     return HP_OK;
@@ -59,7 +58,7 @@ static void acknowledge(ps_server_t *s, int worker, uint64_t unit, uint64_t push
 static bool rows_are_right(const hp_chunk_t *c, const void *data, size_t bytes) {
     const int32_t *head = data;
     if (bytes < HP_ROWS_HEAD * sizeof(int32_t) || head[0] < 0 || head[0] > c->rows) return false;
-    if (bytes != (size_t)hp_chunk_push_words(c, head[0]) * sizeof(float)) return false;
+    if (bytes != hp_chunk_push_bytes(c, head[0])) return false;
     for (int32_t k = 0; k < head[0]; k++) {
         int32_t row = head[HP_ROWS_HEAD + k];
         if (row < 0 || row >= c->rows || (k > 0 && row <= head[HP_ROWS_HEAD + k - 1])) return false;
@@ -104,7 +103,7 @@ static void part_arrived(void *context, const hp_completion_t *completion) {
     }
     bool right = completion->status == HP_OK;
     if (right && c->rows == 0)
-        right = completion->bytes == (size_t)hp_chunk_floats(c) * sizeof(float);
+        right = completion->bytes == hp_chunk_push_bytes(c, 0);
     else if (right)
         right = rows_are_right(c, slot->part[part->chunk], completion->bytes);
     if (!right) slot->malformed = true;
@@ -124,7 +123,7 @@ static void grant(ps_server_t *s, ps_slot_t *slot, int worker) {
     for (int i = 0; i < s->chunks; i++) {
         const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
         ps_part_t *part = &slot->in[i];
-        size_t capacity = (size_t)hp_chunk_push_words(c, c->rows) * sizeof(float);
+        size_t capacity = hp_chunk_push_bytes(c, c->rows);
         if (hp_transport_receive(s->transport, ps_worker_rank(s, worker),
                                  hp_tag_push((unsigned)slot->number, ps_shard_number(s->shard, i)),
                                  slot->part[i], capacity, part_arrived, part, &part->request,

@@ -224,8 +224,6 @@ static hp_status_t check(const ps_server_options_t *o, hp_error_t *err) {
     if (o->servers + o->workers > hp_transport_size(o->transport))
         return hp_fail(err, HP_INPUT, "%d servers and %d workers on %d ranks", o->servers,
                        o->workers, hp_transport_size(o->transport));
-    if (c->cluster.wire != HP_FP32)
-        return hp_fail(err, HP_INPUT, "cluster.wire: this build has fp32 only");
     if (c->cluster.accumulate < 1 || c->cluster.accumulate > HP_CONFIG_ACCUMULATE)
         return hp_fail(err, HP_INPUT, "cluster.accumulate: %d is not within 1 to %d",
                        c->cluster.accumulate, HP_CONFIG_ACCUMULATE);
@@ -300,6 +298,7 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
                             .decoupled = l2 ? 0 : c->optimizer.weight_decay};
     void *worker = NULL;
     HP_TRY(hp_shard_plan_create(o->params, o->servers, &s->plan, err));
+    if (c->cluster.wire == HP_BF16) hp_shard_plan_halve(&s->plan);
     s->digest = hp_shard_plan_digest(o->params, &s->plan, (uint64_t)c->cluster.consistency);
     HP_TRY(hp_allocate(&worker, (size_t)s->workers, sizeof *s->worker, "workers", err));
     s->worker = worker;
@@ -510,10 +509,11 @@ hp_status_t ps_server_memory(const hp_config_t *config, const hp_params_t *param
                              int server, size_t *bytes_p, hp_error_t *err) {
     hp_shard_plan_t plan;
     HP_TRY(hp_shard_plan_create(params, servers, &plan, err));
+    if (config->cluster.wire == HP_BF16) hp_shard_plan_halve(&plan);
     size_t push = 0;
     for (int i = 0; i < plan.chunks; i++)
         if (plan.chunk[i].server == server)
-            push += (size_t)hp_chunk_push_words(&plan.chunk[i], plan.chunk[i].rows) * sizeof(float);
+            push += hp_chunk_push_bytes(&plan.chunk[i], plan.chunk[i].rows);
     *bytes_p = ps_shard_memory(&plan, server) + (size_t)config->cluster.slots * push;
     hp_shard_plan_release(&plan);
     return HP_OK;

@@ -6,6 +6,10 @@
  * are updated in place, unless a snapshot holds them: then the update writes fresh buffers too, and
  * the snapshot keeps the old ones: copy on write without a copy. Buffers are recycled.
  *
+ * Where the wire is bf16, what is published is the weights rounded, written in the pass that
+ * updates them; the weights themselves are then updated in place like the moments. A single push
+ * stays bf16 until that pass reads it; sums are float.
+ *
  * One thread updates (fold, norm, update, snapshot); any thread takes and gives buffers. */
 #ifndef PS_SHARD_H
 #define PS_SHARD_H
@@ -20,8 +24,9 @@ typedef struct ps_shard ps_shard_t;
 typedef struct ps_buffer {
     int refs; /* under the shard's lock */
     int chunk;
+    bool half;              /* bf16, as published where the wire has it; else float */
     struct ps_buffer *next; /* while free */
-    float *data;
+    void *data;
 } ps_buffer_t;
 
 /* `plan` and `params` must outlive the shard. keep: the weights before the newest are kept too.
@@ -50,10 +55,10 @@ ps_buffer_t *ps_shard_take(ps_shard_t *shard, int chunk, int64_t sequence);
 void ps_shard_give(ps_shard_t *shard, ps_buffer_t *buffer);
 int64_t ps_shard_sequence(ps_shard_t *shard, int chunk);
 
-/* Add a push's chunk (as hp_chunk_push_words lays it out) to the sum. `first`: the sum was empty; a
- * dense chunk is then taken by exchanging *part_p with the sum's memory. weight: a gradient (not a
+/* Add a push's chunk (as hp_chunk_push_bytes counts it) to the sum. `first`: the sum was empty; a
+ * dense chunk is then taken by exchanging *part_p with memory of the sum. weight: a gradient (not a
  * buffer) is multiplied by it first, where it is not 1. */
-void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, double weight, float **part_p);
+void ps_shard_fold(ps_shard_t *shard, int chunk, bool first, double weight, void **part_p);
 
 /* Squared norm of the sum. */
 double ps_shard_norm(const ps_shard_t *shard, int chunk);

@@ -55,17 +55,26 @@ static hp_status_t plan_chunks(wk_client_t *c, hp_error_t *err) {
     return HP_OK;
 }
 
-/* Room for sparse chunks as they travel, and for row numbers. */
-static hp_status_t create_rows(wk_client_t *c, hp_error_t *err) {
-    int64_t words = 0;
+/* Room for chunks as they travel, and for row numbers. */
+static hp_status_t create_packed(wk_client_t *c, hp_error_t *err) {
+    int64_t bytes = 0;
+    bool half = false;
     void *p = NULL;
     for (int k = 0; k < c->plan.chunks; k++) {
         const hp_chunk_t *chunk = &c->plan.chunk[k];
-        c->rows_offset[k] = words;
-        if (chunk->rows > 0) words += hp_chunk_push_words(chunk, chunk->rows);
+        const bool packs = chunk->rows > 0 || chunk->half;
+        c->packed_offset[k] = packs ? bytes : -1;
+        half = half || chunk->half;
+        if (packs)
+            bytes += ((int64_t)hp_chunk_push_bytes(chunk, chunk->rows) + HP_ALIGN - 1) / HP_ALIGN *
+                     HP_ALIGN;
     }
-    HP_TRY(hp_allocate(&p, (size_t)words, sizeof(float), "sparse gradient", err));
-    c->rows = p;
+    HP_TRY(hp_allocate(&p, (size_t)bytes, 1, "packed gradient", err));
+    c->packed = p;
+    if (half) {
+        HP_TRY(hp_allocate(&p, (size_t)c->params->total, sizeof *c->half, "packed weights", err));
+        c->half = p;
+    }
     for (int i = 0; i < c->params->count; i++) {
         if (!c->params->param[i].sparse_rows) continue;
         HP_TRY(hp_allocate(&p, (size_t)c->params->param[i].shape[0], sizeof(int32_t), "sparse rows",
@@ -85,8 +94,8 @@ static hp_status_t create(wk_client_t *c, hp_error_t *err) {
         {&c->grads, (size_t)c->params->total, sizeof *c->grads},
         {&c->weights[0], (size_t)c->params->total, sizeof *c->weights[0]},
         {&c->weights[1], (size_t)c->params->total, sizeof *c->weights[1]},
-        {&c->rows_offset, chunks, sizeof *c->rows_offset},
-        {&c->push_words, chunks, sizeof *c->push_words},
+        {&c->packed_offset, chunks, sizeof *c->packed_offset},
+        {&c->push_bytes, chunks, sizeof *c->push_bytes},
         {&c->sparse_row, params, sizeof *c->sparse_row},
         {&c->sparse_count, params, sizeof *c->sparse_count},
         {&c->is_final, params, sizeof *c->is_final},
@@ -105,16 +114,16 @@ static hp_status_t create(wk_client_t *c, hp_error_t *err) {
     for (int k = 0; k < c->plan.chunks; k++)
         c->push[k] = c->pull[k] = (wk_transfer_t){.client = c, .chunk = k};
     HP_TRY(plan_chunks(c, err));
-    return create_rows(c, err);
+    return create_packed(c, err);
 }
 
 static void destroy(wk_client_t *c) {
     for (int i = 0; c->sparse_row != NULL && i < c->params->count; i++) hp_free(c->sparse_row[i]);
-    void *const array[] = {c->link,         c->grads,       c->weights[0],  c->weights[1],
-                           c->rows,         c->rows_offset, c->push_words,  c->sparse_row,
-                           c->sparse_count, c->is_final,    c->chunk_waits, c->chunk_norm,
-                           c->ready,        c->push,        c->pull,        c->param_waits,
-                           c->first_chunk,  c->last_chunk};
+    void *const array[] = {c->link,         c->grads,         c->weights[0],  c->weights[1],
+                           c->packed,       c->packed_offset, c->push_bytes,  c->sparse_row,
+                           c->sparse_count, c->is_final,      c->chunk_waits, c->chunk_norm,
+                           c->ready,        c->push,          c->pull,        c->param_waits,
+                           c->first_chunk,  c->last_chunk,    c->half};
     for (size_t i = 0; i < sizeof array / sizeof *array; i++) hp_free(array[i]);
     hp_shard_plan_release(&c->plan);
     pthread_cond_destroy(&c->changed);
@@ -164,6 +173,7 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     hp_status_t st = hp_shard_plan_create(params, c->servers, &c->plan, err);
+    if (st == HP_OK && config->cluster.wire == HP_BF16) hp_shard_plan_halve(&c->plan);
     if (st == HP_OK) st = create(c, err);
     if (st == HP_OK) {
         c->digest = hp_shard_plan_digest(params, &c->plan, (uint64_t)config->cluster.consistency);
@@ -355,7 +365,7 @@ static int lower_bound(const int32_t *row, int n, int32_t value) {
     return low;
 }
 
-/* Copies a sparse chunk's rows to where they travel from; returns their squared norm. */
+/* Packs a sparse chunk's rows to where they travel from; returns their squared norm. */
 static double pack_rows(wk_client_t *c, int k) {
     const hp_chunk_t *chunk = &c->plan.chunk[k];
     int32_t *row = c->sparse_row[chunk->first_param];
@@ -367,9 +377,8 @@ static double pack_rows(wk_client_t *c, int k) {
     }
     int first = lower_bound(row, count, chunk->first_row);
     int n = lower_bound(row, count, chunk->first_row + chunk->rows) - first;
-    float *out = c->rows + c->rows_offset[k];
-    int32_t *head = (int32_t *)(void *)out;
-    float *value = out + HP_ROWS_HEAD + hp_rows_index_words(n);
+    int32_t *head = (int32_t *)(void *)(c->packed + c->packed_offset[k]);
+    void *value = head + HP_ROWS_HEAD + hp_rows_index_words(n);
     double norm = 0;
     memset(head, 0, (size_t)(HP_ROWS_HEAD + hp_rows_index_words(n)) * sizeof *head);
     head[0] = n;
@@ -377,11 +386,15 @@ static double pack_rows(wk_client_t *c, int k) {
         int64_t r = row[first + i] - chunk->first_row;
         const float *from = c->grads + chunk->begin + r * chunk->row_width;
         head[HP_ROWS_HEAD + i] = (int32_t)r;
-        memcpy(value + (int64_t)i * chunk->row_width, from,
-               (size_t)chunk->row_width * sizeof *from);
+        const int64_t at = (int64_t)i * chunk->row_width;
+        if (chunk->half) {
+            norm += hp_bf16_pack((hp_bf16_t *)value + at, from, chunk->row_width);
+            continue;
+        }
+        memcpy((float *)value + at, from, (size_t)chunk->row_width * sizeof *from);
         norm += hp_sum_squares(from, chunk->row_width);
     }
-    c->push_words[k] = hp_chunk_push_words(chunk, n);
+    c->push_bytes[k] = (int64_t)hp_chunk_push_bytes(chunk, n);
     return norm;
 }
 
@@ -393,9 +406,13 @@ static void finish_chunk(wk_client_t *c, int k) {
         c->chunk_norm[k] = pack_rows(c, k);
         return;
     }
-    c->push_words[k] = hp_chunk_floats(chunk);
-    c->chunk_norm[k] =
-        chunk->buffer ? 0 : hp_sum_squares(c->grads + chunk->begin, hp_chunk_floats(chunk));
+    const float *grads = c->grads + chunk->begin;
+    const int64_t n = hp_chunk_floats(chunk);
+    c->push_bytes[k] = (int64_t)hp_chunk_push_bytes(chunk, 0);
+    if (chunk->half)
+        c->chunk_norm[k] = hp_bf16_pack((void *)(c->packed + c->packed_offset[k]), grads, n);
+    else
+        c->chunk_norm[k] = chunk->buffer ? 0 : hp_sum_squares(grads, n);
 }
 
 static void make_final(wk_client_t *c, int param) {

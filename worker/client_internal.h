@@ -107,9 +107,9 @@ struct wk_client {
 
     /* push */
     float *grads;            /* [params->total] */
-    float *rows;             /* sparse chunks as they travel */
-    int64_t *rows_offset;    /* [chunks] into rows */
-    int64_t *push_words;     /* [chunks] of the current push */
+    unsigned char *packed;   /* chunks that travel otherwise than they lie in grads */
+    int64_t *packed_offset;  /* [chunks] into packed; -1: it travels from grads */
+    int64_t *push_bytes;     /* [chunks] of the current push */
     int32_t **sparse_row;    /* [params->count] NULL for dense ones */
     int *sparse_count;       /* [params->count] -1: not told, all rows */
     bool *is_final;          /* [params->count] */
@@ -133,6 +133,7 @@ struct wk_client {
     int64_t have_step;   /* `sync`: of the weights in `current`; -1: none */
     int *param_waits;    /* [params->count] chunks to come */
     wk_transfer_t *pull; /* [chunks] */
+    hp_bf16_t *half;     /* [params->total] weights that arrive as bf16; NULL: none do */
     int pulls;           /* receives posted */
 
     wk_client_stats_t stats;

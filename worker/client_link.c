@@ -2,6 +2,7 @@
  * servers. It naps when there is nothing to do. */
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/vector.h"
 #include "worker/client_internal.h"
 
 #include <inttypes.h>
@@ -42,8 +43,9 @@ static void push_done(void *context, const hp_completion_t *completion) {
 
 static void send_chunk(wk_client_t *c, int k) {
     const hp_chunk_t *chunk = &c->plan.chunk[k];
-    const float *data = chunk->rows > 0 ? c->rows + c->rows_offset[k] : c->grads + chunk->begin;
-    size_t bytes = (size_t)c->push_words[k] * sizeof *data;
+    const void *data = c->grads + chunk->begin;
+    if (c->packed_offset[k] >= 0) data = c->packed + c->packed_offset[k];
+    size_t bytes = (size_t)c->push_bytes[k];
     hp_error_t err;
     if (hp_transport_send(c->transport, chunk->server, hp_tag_push(c->link[chunk->server].slot, k),
                           data, bytes, push_done, &c->push[k], &err) != HP_OK) {
@@ -172,15 +174,18 @@ static void chunk_arrived(void *context, const hp_completion_t *completion) {
     wk_transfer_t *t = context;
     wk_client_t *c = t->client;
     const hp_chunk_t *chunk = &c->plan.chunk[t->chunk];
+    const int64_t n = hp_chunk_floats(chunk);
+    if (completion->status == HP_OK && chunk->half) /* nobody reads it before it is counted */
+        hp_bf16_unpack(c->weights[c->pull_buffer] + chunk->begin, c->half + chunk->begin, n);
     pthread_mutex_lock(&c->lock);
     t->pending = false;
     c->pulls--;
     if (completion->status == HP_OK) {
         c->stats.pulled_bytes += completion->bytes;
         c->link[chunk->server].arrived++;
-        if (completion->bytes != (size_t)hp_chunk_floats(chunk) * sizeof(float))
+        if (completion->bytes != hp_chunk_bytes(chunk, n))
             wk_client_fail(c, HP_PEER, "server %d sends %zu bytes of a chunk of %" PRId64 " values",
-                           completion->source, completion->bytes, hp_chunk_floats(chunk));
+                           completion->source, completion->bytes, n);
         for (int i = chunk->first_param; i <= chunk->last_param; i++)
             if (--c->param_waits[i] == 0) pthread_cond_broadcast(&c->changed);
         if (--c->pull_left == 0) pull_over(c);
@@ -197,9 +202,10 @@ static void ask(wk_client_t *c, int server) {
     for (int k = 0; k < c->plan.chunks; k++) {
         const hp_chunk_t *chunk = &c->plan.chunk[k];
         if (chunk->server != server) continue;
-        if (hp_transport_receive(c->transport, server, hp_tag_pull(c->pull_number, k),
-                                 c->weights[c->pull_buffer] + chunk->begin,
-                                 (size_t)hp_chunk_floats(chunk) * sizeof(float), chunk_arrived,
+        void *to = c->weights[c->pull_buffer] + chunk->begin;
+        if (chunk->half) to = c->half + chunk->begin;
+        if (hp_transport_receive(c->transport, server, hp_tag_pull(c->pull_number, k), to,
+                                 hp_chunk_bytes(chunk, hp_chunk_floats(chunk)), chunk_arrived,
                                  &c->pull[k], &c->pull[k].request, &err) != HP_OK) {
             wk_client_fail(c, err.status, "%s", err.text);
             return;

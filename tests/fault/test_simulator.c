@@ -55,14 +55,14 @@ typedef struct {
 static void describe(const case_t *c) {
     static const char *const name[] = {"sync", "bounded", "async"};
     const fake_t *f = &c->fake;
-    fprintf(stderr,
-            "  %s, %d servers, %d workers%s, %" PRId64
-            " steps, %d units a step, %d slots, clip %g, "
-            "stop after %" PRId64 ", quit after %" PRId64 ", checkpoint every %" PRId64 "\n",
-            name[f->config.cluster.consistency], f->config.cluster.servers, f->workers,
-            f->resume ? ", resumed" : "", f->config.run.steps, hp_config_step_units(&f->config),
-            f->config.cluster.slots, f->config.optimizer.clip_norm, f->stop_after, f->quit_after,
-            f->config.checkpoint.every_steps);
+    fprintf(
+        stderr,
+        "  %s, %d servers, %d workers%s, %" PRId64 " steps, %d units a step, %d slots, clip %g, "
+        "stop after %" PRId64 ", quit after %" PRId64 ", checkpoint every %" PRId64 "%s\n",
+        name[f->config.cluster.consistency], f->config.cluster.servers, f->workers,
+        f->resume ? ", resumed" : "", f->config.run.steps, hp_config_step_units(&f->config),
+        f->config.cluster.slots, f->config.optimizer.clip_norm, f->stop_after, f->quit_after,
+        f->config.checkpoint.every_steps, f->config.cluster.wire == HP_BF16 ? ", bf16 wire" : "");
 }
 
 static void fail(const case_t *c, const char *what) {
@@ -356,6 +356,7 @@ static void make_case(case_t *c, uint64_t seed) {
     }
     f->gather = f->config.cluster.consistency == HP_BOUNDED && !c->loses && !f->barred &&
                 c->dead_server < 0;
+    f->config.cluster.wire = upto(&r, 0, 2) == 0 ? HP_BF16 : HP_FP32;
 }
 
 static void make_folder(const fake_t *f, const char *name) {

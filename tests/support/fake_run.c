@@ -321,6 +321,10 @@ static double norm(const hp_shard_plan_t *plan, const float *sum) {
     return total;
 }
 
+static float on_wire(const fake_t *f, float x) {
+    return f->config.cluster.wire == HP_BF16 ? hp_bf16_to_float(hp_bf16_from_float(x)) : x;
+}
+
 void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) {
     int64_t n = f->params.total;
     const hp_config_t *config = &f->config;
@@ -333,18 +337,21 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
                       .eps = config->optimizer.eps};
     float *m = hp_calloc((size_t)n, sizeof *m), *v = hp_calloc((size_t)n, sizeof *v);
     float *sum = hp_calloc((size_t)n, sizeof *sum), *g = hp_calloc((size_t)n, sizeof *g);
+    float *seen = hp_calloc((size_t)n, sizeof *seen); /* the weights as workers see them */
     hp_shard_plan_t plan;
     if (hp_shard_plan_create(&f->params, 1, &plan, NULL) != HP_OK) abort();
     hp_params_initialise(&f->params, (uint64_t)config->run.seed, 0, n, weights);
     for (int64_t t = 0, updates = 0; t < steps; t++) {
         int64_t examples = 0;
         memset(sum, 0, (size_t)n * sizeof *sum);
+        for (int64_t i = 0; i < n; i++) seen[i] = on_wire(f, weights[i]);
         for (int k = 0; k < shards; k++) {
             uint64_t unit = (uint64_t)(t * shards + k);
             memset(g, 0, (size_t)n * sizeof *g);
             for (int i = 0; i < f->params.count; i++)
-                param_gradient(&f->params.param[i], unit, weights, g);
+                param_gradient(&f->params.param[i], unit, seen, g);
             spoil(f, unit, g);
+            for (int64_t i = 0; i < n; i++) g[i] = on_wire(f, g[i]);
             double most = config->optimizer.max_norm;
             if (most > 0 && sqrt(norm(&plan, g)) / (double)unit_examples(unit) > most) continue;
             for (int64_t i = 0; i < n; i++) sum[i] += g[i];
@@ -369,4 +376,5 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
     hp_free(v);
     hp_free(sum);
     hp_free(g);
+    hp_free(seen);
 }

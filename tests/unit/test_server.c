@@ -34,15 +34,21 @@ static void is_reference(const fake_t *f, int shards, int64_t steps) {
     hp_free(result);
 }
 
-/* Pushes by staleness in the last line of a server's log. Returns their sum, -1: it has none. */
-static int64_t logged_staleness(const fake_t *f, int server, int64_t count[16]) {
-    char path[300], line[4096] = "";
-    int64_t sum = 0;
+static void last_line(const fake_t *f, int server, char line[4096]) {
+    char path[300];
+    line[0] = '\0';
     snprintf(path, sizeof path, "%s/log/server-%04d.jsonl", f->run, server);
     FILE *log = fopen(path, "r");
     assert_non_null(log);
-    while (fgets(line, sizeof line, log) != NULL) continue;
+    while (fgets(line, 4096, log) != NULL) continue;
     fclose(log);
+}
+
+/* Pushes by staleness in the last line of a server's log. Returns their sum, -1: it has none. */
+static int64_t logged_staleness(const fake_t *f, int server, int64_t count[16]) {
+    char line[4096];
+    int64_t sum = 0;
+    last_line(f, server, line);
     char *at = strstr(line, "\"staleness\":[");
     if (at == NULL) return -1;
     at += strlen("\"staleness\":");
@@ -67,13 +73,14 @@ static void test_sync_small(void **state) {
 }
 
 /* The same bits for any number of servers and workers, any timing, and the plain computation. */
-static void sync_everywhere(double clip, bool dense) {
+static void sync_everywhere(double clip, bool dense, hp_precision_t wire) {
     static fake_t f;
     for (int servers = 1; servers <= 3; servers++)
         for (int workers = 1; workers <= 3; workers++) {
             f.dense = dense;
             fake_begin(&f, HP_SYNC, servers, workers, 5);
             f.config.optimizer.clip_norm = clip;
+            f.config.cluster.wire = wire;
             f.config.cluster.slots = 2 + workers % 2;
             f.seed = (uint64_t)(servers * 10 + workers);
             run_well(&f);
@@ -88,17 +95,47 @@ static void sync_everywhere(double clip, bool dense) {
 
 static void test_sync(void **state) {
     (void)state;
-    sync_everywhere(0, false);
+    sync_everywhere(0, false, HP_FP32);
 }
 
 static void test_sync_dense(void **state) {
     (void)state;
-    sync_everywhere(0, true);
+    sync_everywhere(0, true, HP_FP32);
 }
 
 static void test_sync_clip(void **state) {
     (void)state;
-    sync_everywhere(0.05, false);
+    sync_everywhere(0.05, false, HP_FP32);
+}
+
+/* bf16 on the wire: the plain computation from weights and gradients that were rounded. */
+static void test_sync_half(void **state) {
+    (void)state;
+    sync_everywhere(0, false, HP_BF16);
+    sync_everywhere(0.05, true, HP_BF16);
+}
+
+/* Half of the bytes, the head and numbers of sparse rows and control messages aside. */
+static void test_half_bytes(void **state) {
+    (void)state;
+    static fake_t f;
+    double bytes[2][2];
+    for (int half = 0; half < 2; half++) {
+        fake_begin(&f, HP_SYNC, 1, 1, 4);
+        f.config.cluster.wire = half ? HP_BF16 : HP_FP32;
+        run_well(&f);
+        static const char *const key[] = {"\"received_bytes\":", "\"sent_bytes\":"};
+        char line[4096];
+        last_line(&f, 0, line);
+        for (int way = 0; way < 2; way++) {
+            const char *at = strstr(line, key[way]);
+            assert_non_null(at);
+            bytes[half][way] = strtod(at + strlen(key[way]), NULL);
+        }
+        fake_end(&f);
+    }
+    for (int way = 0; way < 2; way++)
+        assert_true(bytes[1][way] > 0.5 * bytes[0][way] && bytes[1][way] < 0.55 * bytes[0][way]);
 }
 
 /* More workers than units of a step, more than units of the run, one slot, unequal speed. */
@@ -613,6 +650,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sync_small),       cmocka_unit_test(test_sync),
         cmocka_unit_test(test_sync_dense),       cmocka_unit_test(test_sync_clip),
+        cmocka_unit_test(test_sync_half),        cmocka_unit_test(test_half_bytes),
         cmocka_unit_test(test_sync_odd),         cmocka_unit_test(test_sync_resume),
         cmocka_unit_test(test_sync_checkpoints), cmocka_unit_test(test_async),
         cmocka_unit_test(test_async_one_worker), cmocka_unit_test(test_async_resume),

@@ -113,21 +113,21 @@ static void test_small(void **state) {
     check_table(small_table(), 10);
 }
 
-static void test_push_words(void **state) {
+static void test_push_bytes(void **state) {
     (void)state;
     const hp_chunk_t dense = {.begin = 10, .end = 34}, rows = {.rows = 20, .row_width = 5};
-    assert_int_equal(hp_chunk_push_words(&dense, 3), 24);
-    assert_int_equal(hp_chunk_push_words(&rows, 0), 16);
-    assert_int_equal(hp_chunk_push_words(&rows, 1), 16 + 16 + 5);
-    assert_int_equal(hp_chunk_push_words(&rows, 16), 16 + 16 + 80);
-    assert_int_equal(hp_chunk_push_words(&rows, 17), 16 + 32 + 85);
+    assert_int_equal(hp_chunk_push_bytes(&dense, 3), 4 * 24);
+    assert_int_equal(hp_chunk_push_bytes(&rows, 0), 4 * 16);
+    assert_int_equal(hp_chunk_push_bytes(&rows, 1), 4 * (16 + 16 + 5));
+    assert_int_equal(hp_chunk_push_bytes(&rows, 16), 4 * (16 + 16 + 80));
+    assert_int_equal(hp_chunk_push_bytes(&rows, 17), 4 * (16 + 32 + 85));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paper),
         cmocka_unit_test(test_small),
-        cmocka_unit_test(test_push_words),
+        cmocka_unit_test(test_push_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
