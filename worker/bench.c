@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "common/vector.h"
 
 enum { SEED = 1 };
 
@@ -14,9 +15,11 @@ struct wk_bench {
     wk_pass_t pass;
     hp_arena_t arena;
     int64_t rows;
+    bool reads_half;
     /* owned by the arena */
     float *weights, *grads, *cells; /* cells, or pixels for a trunk */
     size_t numbers;                 /* of all images */
+    hp_bf16_t *half;                /* the cells rounded, where the model reads them so */
     int *cell_offset, *image, *token_offset, *selected_offset, *selected;
     int32_t *token, *label;
     uint64_t *key;
@@ -52,6 +55,7 @@ static void take(wk_bench_t *b, const wk_bench_plan_t *plan, int64_t parameters)
     b->weights = hp_arena_take(a, (size_t)parameters, sizeof *b->weights);
     b->grads = hp_arena_take(a, (size_t)parameters, sizeof *b->grads);
     b->cells = hp_arena_take(a, b->numbers, sizeof *b->cells);
+    if (b->reads_half) b->half = hp_arena_take(a, b->numbers, sizeof *b->half);
     b->cell_offset = hp_arena_take(a, (size_t)n->images + 1, sizeof *b->cell_offset);
     b->image = hp_arena_take(a, (size_t)n->questions, sizeof *b->image);
     b->token_offset = hp_arena_take(a, (size_t)n->questions + 1, sizeof *b->token_offset);
@@ -74,6 +78,7 @@ static void fill_batch(wk_bench_t *b, const wk_bench_plan_t *plan) {
         uint32_t bits = hp_random_u32(&random);
         b->cells[i] = bits & 1 ? (float)(bits >> 8) * 0x1p-24f : 0;
     }
+    if (b->half != NULL) hp_bf16_round(b->half, b->cells, (int64_t)b->numbers);
     for (int i = 0; i <= n->images; i++) b->cell_offset[i] = i * plan->shape.max_cells;
     for (int q = 0; q < n->questions; q++) {
         b->image[q] = (int)((int64_t)q * n->images / n->questions);
@@ -87,6 +92,7 @@ static void fill_batch(wk_bench_t *b, const wk_bench_plan_t *plan) {
                             .cell_offset = b->cell_offset,
                             .cells = pixels ? NULL : b->cells,
                             .pixels = pixels ? b->cells : NULL,
+                            .half = b->half,
                             .channels = plan->shape.channels,
                             .questions = n->questions,
                             .image = b->image,
@@ -141,6 +147,7 @@ hp_status_t wk_bench_create(const hp_config_t *config, const wk_bench_plan_t *pl
     wk_bench_t *b = p;
     b->limits = count(plan);
     b->numbers = numbers(plan, &b->limits);
+    b->reads_half = wk_model_reads_half(config);
     hp_status_t status = wk_model_create(config, &plan->shape, &b->limits, &b->model, err);
     if (status == HP_OK) {
         const hp_params_t *params = wk_model_params(b->model);

@@ -77,6 +77,10 @@ void wk_model_describe_products(const hp_config_t *config, char *text, size_t si
 hp_status_t wk_model_grid(const hp_config_t *config, int height, int width, int *rows_p,
                           int *columns_p, hp_error_t *err) HP_MUST_CHECK;
 
+/* Whether batches must give the cells rounded: a bf16 model with image layers reads nothing else of
+ * them. */
+bool wk_model_reads_half(const hp_config_t *config);
+
 /* Allocates all workspace for batches up to `limits`; nothing is allocated afterwards. The limits
  * must let rows of cells be counted by int. */
 hp_status_t wk_model_create(const hp_config_t *config, const wk_model_shape_t *shape,

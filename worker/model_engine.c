@@ -21,6 +21,11 @@ hp_status_t wk_engine_open(const hp_config_t *config, wk_model_t *model, hp_erro
     return hp_gemm_engine_open(bf16, &model->engine, err);
 }
 
+bool wk_model_reads_half(const hp_config_t *config) {
+    return config->model.precision == HP_BF16 && config->model.image.layers > 0 &&
+           strcmp(config->model.image.trunk, "features") == 0;
+}
+
 void wk_model_describe_products(const hp_config_t *config, char *text, size_t size) {
     wk_model_t model = {0};
     hp_error_t ignored; /* without an engine OpenBLAS is what there is */
@@ -100,6 +105,11 @@ static hp_bf16_t *rounded_in(const wk_run_t *run, const wk_stack_t *stack) {
     return run->model->rounded_in[s];
 }
 
+/* The batch's cells came rounded. */
+static bool given_half(const wk_run_t *run, const wk_stack_t *stack) {
+    return stack == &run->network->image && run->batch->half != NULL;
+}
+
 /* What layer i wrote; the last layer's is float. */
 static nn_array_t output(const wk_run_t *run, const wk_stack_t *stack, nn_real *const *out, int i) {
     return run->model->bf16 && i + 1 < stack->count ? half(out[i]) : wide(out[i]);
@@ -109,7 +119,9 @@ hp_status_t wk_engine_forward(wk_run_t *run, const wk_stack_t *stack, int rows, 
                               nn_real *const *out) {
     const wk_model_t *model = run->model;
     nn_array_t from = wide((void *)(uintptr_t)in); /* is only read */
-    if (model->bf16 && stack->count > 0) {
+    if (given_half(run, stack)) {
+        from = half((void *)(uintptr_t)run->batch->half);
+    } else if (model->bf16 && stack->count > 0) {
         from = half(rounded_in(run, stack));
         hp_gemm_round(model->engine, rows, stack->layer[0].in, (const void *)in, from.data);
     }
@@ -174,6 +186,13 @@ static void pack(const nn_selected_t *selected, int width, hp_bf16_t *x) {
                    (size_t)width * sizeof *x);
 }
 
+/* As nn_gather_rows. */
+static void gather(const nn_selected_t *selected, int width, const hp_bf16_t *from, hp_bf16_t *to) {
+    for (int r = 0; r < selected->rows; r++)
+        memcpy(to + (size_t)r * (size_t)width, from + (size_t)selected->row_cell[r] * (size_t)width,
+               (size_t)width * sizeof *to);
+}
+
 hp_status_t wk_engine_image_backward(wk_run_t *run) {
     wk_model_t *model = run->model;
     const wk_stack_t *stack = &run->network->image;
@@ -181,7 +200,10 @@ hp_status_t wk_engine_image_backward(wk_run_t *run) {
     if (stack->count == 0) return HP_OK;
     const int channels = stack->layer[0].in;
     nn_array_t in;
-    if (model->bf16) {
+    if (given_half(run, stack)) {
+        in = half(rounded_in(run, stack));
+        gather(selected, channels, run->batch->half, in.data);
+    } else if (model->bf16) {
         in = half(rounded_in(run, stack));
         pack(selected, channels, in.data);
     } else if (selected->rows == run->batch->cell_offset[run->batch->images]) {

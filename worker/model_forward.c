@@ -13,6 +13,8 @@ static hp_status_t check_images(const wk_model_t *model, const nn_batch_t *batch
     if (trunk != (batch->pixels != NULL))
         return hp_fail(err, HP_INTERNAL, "batch: %s pixels where the model has %s trunk",
                        trunk ? "no" : "there are", trunk ? "a" : "no");
+    if (!trunk && batch->half != NULL && (!model->bf16 || model->network.image.count == 0))
+        return hp_fail(err, HP_INTERNAL, "batch: rounded cells, which this model does not read");
     if (!trunk && batch->channels != model->network.channels)
         return hp_fail(err, HP_INTERNAL, "batch: %d channels where the model has %d",
                        batch->channels, model->network.channels);

@@ -204,6 +204,49 @@ static void test_values(void **state) {
     hp_store_close(store);
 }
 
+/* What a bf16 model reads: the same numbers rounded, once. */
+static void test_rounded(void **state) {
+    (void)state;
+    hp_error_t err = {0};
+    hp_store_t *store = NULL;
+    hp_store_reader_t *reader = NULL;
+    assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
+    assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
+    wk_sampler_t *sampler = sampler_of(store, false);
+    for (int mode = 0; mode < 16; mode++) {
+        wk_batch_plan_t plan[2];
+        wk_batch_memory_t *memory[2] = {NULL, NULL};
+        wk_batch_t batch[2];
+        wk_example_t e[BATCH];
+        wk_sampler_unit(sampler, (uint64_t)mode, e);
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            hp_config_t config;
+            hp_config_default(&config);
+            config.model.precision = bf16 ? HP_BF16 : HP_FP32;
+            config.data.feature_norm = (hp_feature_norm_t)(mode & 3);
+            config.data.coords = mode & 4 ? HP_COORDS_XY : HP_COORDS_NONE;
+            config.data.blank_images = mode & 8;
+            assert_int_equal(wk_batch_plan(&config, hp_store_info(store), BATCH,
+                                           wk_sampler_max_images(sampler), &plan[bf16], &err),
+                             HP_OK);
+            assert_int_equal(wk_batch_create(&plan[bf16], &memory[bf16], &err), HP_OK);
+            assert_int_equal(
+                wk_batch_build(memory[bf16], &plan[bf16], reader, e, BATCH, &batch[bf16], &err),
+                HP_OK);
+        }
+        const nn_batch_t *wide = &batch[0].nn, *half = &batch[1].nn;
+        assert_true(wide->half == NULL && half->cells == NULL);
+        const int numbers = wide->cell_offset[wide->images] * wide->channels;
+        assert_int_equal(half->cell_offset[half->images] * half->channels, numbers);
+        for (int i = 0; i < numbers; i++)
+            assert_int_equal(half->half[i], hp_bf16_from_float(wide->cells[i]));
+        for (int bf16 = 0; bf16 < 2; bf16++) wk_batch_destroy(memory[bf16]);
+    }
+    wk_sampler_destroy(sampler);
+    hp_store_reader_close(reader);
+    hp_store_close(store);
+}
+
 typedef struct {
     uint64_t next, end;
     hp_status_t status;
@@ -371,6 +414,7 @@ static void test_bad(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_rounded),
         cmocka_unit_test(test_prefetch),
         cmocka_unit_test(test_people),
         cmocka_unit_test(test_bad),

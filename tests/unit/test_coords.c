@@ -29,16 +29,16 @@ static void close_to(double a, double b) {
 static void test_grid(void **state) {
     (void)state;
     const hp_store_info_t info = {.grid_height = 2, .grid_width = 4, .channels = 1};
-    float raw[8] = {1, 2, 3, 4, 5, 6, 7, 8}, out[8 * 5];
-    wk_coords_append(HP_COORDS_XY, &info, raw, NULL, 8, out);
+    float out[WK_COORDS];
     for (int c = 0; c < 8; c++) {
-        close_to(out[3 * c], c + 1);
-        close_to(out[3 * c + 1], -1 + 2.0 * (c % 4) / 3);
-        close_to(out[3 * c + 2], c < 4 ? -1 : 1);
+        assert_int_equal(wk_coords_place(HP_COORDS_XY, &info, NULL, c, out), 2);
+        close_to(out[0], -1 + 2.0 * (c % 4) / 3);
+        close_to(out[1], c < 4 ? -1 : 1);
     }
-    wk_coords_append(HP_COORDS_BOX, &info, raw, NULL, 8, out);
-    const float want[5] = {6, -0.5F, 0, 0, 1}; /* second row, second column */
-    for (int k = 0; k < 5; k++) close_to(out[5 * 5 + k], want[k]);
+    assert_int_equal(wk_coords_place(HP_COORDS_BOX, &info, NULL, 5, out), 4);
+    const float want[WK_COORDS] = {-0.5F, 0, 0, 1}; /* second row, second column */
+    for (int k = 0; k < WK_COORDS; k++) close_to(out[k], want[k]);
+    assert_int_equal(wk_coords_place(HP_COORDS_NONE, &info, NULL, 5, out), 0);
     assert_false(wk_coords_from_boxes(HP_COORDS_BOX, &info));
     float good[4] = {-0.01F, 0, 1.01F, 1}, bad[4] = {0, 0, 640, 480};
     assert_true(wk_coords_are_fractions(good, 1));

@@ -3,6 +3,7 @@
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "common/vector.h"
 #include "worker/model.h"
 
 #include <math.h>
@@ -279,6 +280,40 @@ static void test_engines(void **state) {
     }
 }
 
+/* Cells that come rounded: the bits of the model that rounds them itself. */
+static void test_rounded_cells(void **state) {
+    (void)state;
+    if (!hp_gemm_has_engine()) skip();
+    static const hp_attention_t attention[] = {HP_ATTEND_ALL, HP_ATTEND_HAN, HP_ATTEND_ADAHAN};
+    static hp_bf16_t half[IMAGES * CELLS * CHANNELS];
+    for (int a = 0; a < 3; a++) {
+        const kind_t kind = {.attention = attention[a], .precision = HP_BF16};
+        setup_t s, twin;
+        open_kind(&s, &kind, 1);
+        open_kind(&twin, &kind, 2);
+        hp_bf16_round(half, s.cells, IMAGES * CELLS * CHANNELS);
+        s.batch.cells = NULL;
+        s.batch.half = half;
+        for (int pass = 0; pass < 2; pass++) {
+            assert_true(forward(&s) == forward(&twin));
+            backward(&s);
+            backward(&twin);
+            assert_memory_equal(s.grads, twin.grads, (size_t)s.params->total * sizeof *s.grads);
+        }
+        close_setup(&s);
+        close_setup(&twin);
+    }
+    setup_t plain;
+    hp_error_t err = {.text = ""};
+    open_kind(&plain, &(kind_t){.attention = HP_ATTEND_HAN}, 1);
+    plain.batch.half = half;
+    assert_int_equal(wk_model_forward(plain.model, plain.weights, &plain.batch, &plain.pass,
+                                      &plain.result, &err),
+                     HP_INTERNAL);
+    assert_non_null(strstr(err.text, "rounded cells"));
+    close_setup(&plain);
+}
+
 /* bf16 gradients are good enough to learn by, and a step allocates nothing of ours. */
 static void test_bf16_learns(void **state) {
     (void)state;
@@ -344,8 +379,9 @@ static void test_same_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),  cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_engines), cmocka_unit_test(test_bf16_learns),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_allocates_nothing)};
+        cmocka_unit_test(test_learns),           cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_engines),          cmocka_unit_test(test_rounded_cells),
+        cmocka_unit_test(test_bf16_learns),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_allocates_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "common/random.h"
+#include "common/vector.h"
 #include "worker/data/coords.h"
 #include "worker/data/labels.h"
 #include "worker/data/pixel_norm.h"
@@ -14,10 +15,11 @@
 
 struct wk_batch_memory {
     hp_arena_t arena;
-    float *cells; /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
-    float *raw;   /* an image before coordinates [shape.max_cells][info->channels], or pixels before
-                        they are cropped */
-    float *boxes; /* [shape.max_cells][4], where coordinates come from boxes */
+    float *cells;    /* [limits.cells][shape.channels]; or pixels [limits.images][pixels] */
+    hp_bf16_t *half; /* the cells, instead, where the model reads bf16 */
+    float *raw; /* an image as it was read [shape.max_cells][info->channels], or pixels before they
+                   are cropped */
+    float *boxes;      /* [shape.max_cells][4], where coordinates come from boxes */
     int *cell_offset;  /* [limits.images + 1] */
     int *image;        /* [limits.questions] */
     int *token_offset; /* [limits.questions + 1] */
@@ -97,6 +99,7 @@ hp_status_t wk_batch_plan(const hp_config_t *config, const hp_store_info_t *info
                          .norm = config->data.feature_norm,
                          .coords = config->data.coords,
                          .blank = config->data.blank_images,
+                         .half = wk_model_reads_half(config),
                          .pixels = from_pixels(config),
                          .labels = config->data.labels,
                          .shares = config->model.classifier.soft_loss == HP_SOFT_CROSS_ENTROPY,
@@ -128,7 +131,10 @@ static void take_all(wk_batch_memory_t *m, const wk_batch_plan_t *plan) {
     size_t questions = (size_t)l->questions, images = (size_t)l->images;
     size_t numbers = plan->pixels ? images * pixels_of(&plan->shape)
                                   : (size_t)l->cells * (size_t)plan->shape.channels;
-    m->cells = hp_arena_take(&m->arena, numbers, sizeof(float));
+    if (plan->half)
+        m->half = hp_arena_take(&m->arena, numbers, sizeof *m->half);
+    else
+        m->cells = hp_arena_take(&m->arena, numbers, sizeof(float));
     if (!plan->pixels)
         m->raw = hp_arena_take(
             &m->arena, (size_t)plan->shape.max_cells * (size_t)plan->info->channels, sizeof(float));
@@ -181,7 +187,7 @@ void wk_batch_destroy(wk_batch_memory_t *m) {
 }
 
 /* Sum of squares; in lanes, so that the compiler can use vectors without changing the result. */
-static double sum_of_squares(const float *x, int n) {
+HP_VECTOR static double sum_of_squares(const float *x, int n) {
     float lane[LANES] = {0};
     int i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -192,23 +198,28 @@ static double sum_of_squares(const float *x, int n) {
     return sum;
 }
 
-static void scale(float *x, int n, double factor) {
-    float f = (float)factor;
-    for (int i = 0; i < n; i++) x[i] *= f;
+HP_VECTOR static void scale(int n, float factor, const float *restrict x, float *restrict out) {
+    for (int i = 0; i < n; i++) out[i] = x[i] * factor;
 }
 
-void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels) {
-    if (norm == HP_NORM_NONE) return;
+HP_VECTOR static void scale_half(int n, float factor, const float *restrict x,
+                                 hp_bf16_t *restrict out) {
+    for (int i = 0; i < n; i++) out[i] = hp_bf16_from_float(x[i] * factor);
+}
+
+/* What an image's cells [n][channels] are multiplied by; 1 where each has its own. */
+static double image_factor(hp_feature_norm_t norm, const float *cells, int n, int channels) {
     double whole = 0;
-    for (int c = 0; c < n; c++) {
-        float *cell = cells + (size_t)c * (size_t)channels;
-        double square = sum_of_squares(cell, channels);
-        whole += square;
-        if (norm == HP_NORM_CELL && square > 0) scale(cell, channels, 1 / sqrt(square));
-    }
-    if (norm == HP_NORM_CELL || whole == 0) return;
-    double factor = (norm == HP_NORM_IMAGE_RMS ? sqrt(n) : 1) / sqrt(whole);
-    for (int c = 0; c < n; c++) scale(cells + (size_t)c * (size_t)channels, channels, factor);
+    if (norm != HP_NORM_IMAGE_RMS && norm != HP_NORM_IMAGE) return 1;
+    for (int c = 0; c < n; c++)
+        whole += sum_of_squares(cells + (size_t)c * (size_t)channels, channels);
+    if (whole == 0) return 1;
+    return (norm == HP_NORM_IMAGE_RMS ? sqrt(n) : 1) / sqrt(whole);
+}
+
+static double cell_factor(const float *cell, int channels) {
+    const double square = sum_of_squares(cell, channels);
+    return square > 0 ? 1 / sqrt(square) : 1;
 }
 
 /* Of a store whose cells lie on no grid. */
@@ -228,23 +239,42 @@ static hp_status_t read_boxes(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     return HP_OK;
 }
 
-/* The image's cells at `out`. */
+/* From m->raw to the batch, in one pass: normalised, rounded where the model wants it so, with
+ * coordinates. */
+static void write_cells(wk_batch_memory_t *m, const wk_batch_plan_t *plan, int n, size_t at) {
+    const int channels = plan->info->channels;
+    const double whole = image_factor(plan->norm, m->raw, n, channels);
+    for (int c = 0; c < n; c++, at += (size_t)plan->shape.channels) {
+        const float *cell = m->raw + (size_t)c * (size_t)channels;
+        const double own = plan->norm == HP_NORM_CELL ? cell_factor(cell, channels) : whole;
+        float place[WK_COORDS];
+        const int places = wk_coords_place(plan->coords, plan->info, m->boxes, c, place);
+        if (plan->half) {
+            scale_half(channels, (float)own, cell, m->half + at);
+            hp_bf16_round(m->half + at + channels, place, places);
+        } else {
+            scale(channels, (float)own, cell, m->cells + at);
+            memcpy(m->cells + at + channels, place, (size_t)places * sizeof *place);
+        }
+    }
+}
+
+/* The image's cells, from number `at` of the batch's on. */
 static hp_status_t read_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
-                              hp_store_reader_t *reader, uint32_t image, float *out, int *cells_p,
+                              hp_store_reader_t *reader, uint32_t image, size_t at, int *cells_p,
                               hp_error_t *err) {
     int n = plan->info->grid_height * plan->info->grid_width;
-    float *raw = plan->coords == HP_COORDS_NONE ? out : m->raw;
     if (!plan->blank || n == 0)
-        HP_TRY(hp_store_read_features(reader, image, raw, plan->shape.max_cells, &n, err));
+        HP_TRY(hp_store_read_features(reader, image, m->raw, plan->shape.max_cells, &n, err));
     *cells_p = n;
-    if (plan->blank) {
-        memset(out, 0, (size_t)n * (size_t)plan->shape.channels * sizeof *out);
-        return HP_OK;
-    }
-    wk_normalise(plan->norm, raw, n, plan->info->channels);
-    if (plan->coords == HP_COORDS_NONE) return HP_OK;
-    if (m->boxes != NULL) HP_TRY(read_boxes(m, plan, reader, image, n, err));
-    wk_coords_append(plan->coords, plan->info, raw, m->boxes, n, out);
+    const size_t count = (size_t)n * (size_t)plan->shape.channels;
+    if (!plan->blank && m->boxes != NULL) HP_TRY(read_boxes(m, plan, reader, image, n, err));
+    if (!plan->blank)
+        write_cells(m, plan, n, at);
+    else if (plan->half)
+        memset(m->half + at, 0, count * sizeof *m->half);
+    else
+        memset(m->cells + at, 0, count * sizeof *m->cells);
     return HP_OK;
 }
 
@@ -286,8 +316,8 @@ static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
         HP_TRY(add_pixels(m, plan, reader, image, epoch,
                           m->cells + (size_t)i * pixels_of(&plan->shape), err));
     else
-        HP_TRY(read_image(m, plan, reader, image,
-                          m->cells + (size_t)begin * (size_t)plan->shape.channels, &cells, err));
+        HP_TRY(read_image(m, plan, reader, image, (size_t)begin * (size_t)plan->shape.channels,
+                          &cells, err));
     m->cell_offset[i + 1] = begin + cells;
     m->ordinal[i] = image;
     return HP_OK;
@@ -335,6 +365,7 @@ static void finish(const wk_batch_memory_t *m, const wk_batch_plan_t *plan, int 
         .nn = {.images = images,
                .cell_offset = m->cell_offset,
                .cells = plan->pixels ? NULL : m->cells,
+               .half = m->half,
                .pixels = plan->pixels ? m->cells : NULL,
                .channels = plan->shape.channels,
                .questions = n,

@@ -1,7 +1,8 @@
 /* Builds a batch from the store: reads features and questions, normalises, appends coordinates. All
  * memory is planned for the largest batch; building one allocates nothing.
  *
- * Normalisation is done here, in fp32, never in the store. With N cells x_i in an image:
+ * Normalisation is done here, in fp32, never in the store; a bf16 model's cells are rounded in the
+ * same pass. With N cells x_i in an image:
  *   image_rms  x_i sqrt(N) / |x|   (|x|: norm over all cells and channels; cells of mean square 1)
  *   image      x_i / |x|           (the paper's literal reading)
  *   cell       x_i / |x_i|
@@ -36,6 +37,7 @@ typedef struct {
     bool augmented;
     wk_augment_t augment;
     hp_pixel_norm_t pixel_norm;
+    bool half; /* cells are rounded to bf16: the model reads them so */
     wk_model_shape_t shape;
     wk_model_limits_t limits;
 } wk_batch_plan_t;
@@ -86,8 +88,5 @@ hp_status_t wk_batch_ask(wk_batch_memory_t *memory, const wk_batch_plan_t *plan,
 /* An image as a trunk's batch has it: [height][width][3]. */
 hp_status_t wk_batch_read_pixels(const wk_batch_plan_t *plan, hp_store_reader_t *reader,
                                  uint32_t image, float *out, hp_error_t *err) HP_MUST_CHECK;
-
-/* Normalise an image's cells[n][channels] in place. */
-void wk_normalise(hp_feature_norm_t norm, float *cells, int n, int channels);
 
 #endif

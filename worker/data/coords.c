@@ -1,7 +1,6 @@
 #include "worker/data/coords.h"
 
 #include <stddef.h>
-#include <string.h>
 
 int wk_coords_channels(hp_coords_t coords) {
     return coords == HP_COORDS_BOX ? 4 : coords == HP_COORDS_XY ? 2 : 0;
@@ -17,31 +16,24 @@ static float centre(int i, int n) { return n > 1 ? -1.0f + 2.0f * (float)i / (fl
 /* -1 .. 1 over the edges of n columns or rows. */
 static float edge(int i, int n) { return -1.0f + 2.0f * (float)i / (float)n; }
 
-static void place(hp_coords_t coords, const hp_store_info_t *info, const float *box, int cell,
-                  float *out) {
+int wk_coords_place(hp_coords_t coords, const hp_store_info_t *info, const float *boxes, int cell,
+                    float out[WK_COORDS]) {
+    static const float none[WK_COORDS] = {0}; /* not read: there is a grid */
     int height = info->grid_height, width = info->grid_width;
     bool grid = height * width > 0;
     int x = grid ? cell % width : 0, y = grid ? cell / width : 0;
+    const float *box = boxes != NULL ? boxes + 4 * (size_t)cell : none;
     if (coords == HP_COORDS_XY) {
         out[0] = grid ? centre(x, width) : box[0] + box[2] - 1;
         out[1] = grid ? centre(y, height) : box[1] + box[3] - 1;
-        return;
     }
-    out[0] = grid ? edge(x, width) : 2 * box[0] - 1;
-    out[1] = grid ? edge(y, height) : 2 * box[1] - 1;
-    out[2] = grid ? edge(x + 1, width) : 2 * box[2] - 1;
-    out[3] = grid ? edge(y + 1, height) : 2 * box[3] - 1;
-}
-
-void wk_coords_append(hp_coords_t coords, const hp_store_info_t *info, const float *raw,
-                      const float *boxes, int n, float *out) {
-    static const float none[4] = {0}; /* not read: there is a grid */
-    size_t channels = (size_t)info->channels, more = (size_t)wk_coords_channels(coords);
-    for (int c = 0; c < n; c++) {
-        memcpy(out, raw + (size_t)c * channels, channels * sizeof *out);
-        place(coords, info, boxes != NULL ? boxes + 4 * (size_t)c : none, c, out + channels);
-        out += channels + more;
+    if (coords == HP_COORDS_BOX) {
+        out[0] = grid ? edge(x, width) : 2 * box[0] - 1;
+        out[1] = grid ? edge(y, height) : 2 * box[1] - 1;
+        out[2] = grid ? edge(x + 1, width) : 2 * box[2] - 1;
+        out[3] = grid ? edge(y + 1, height) : 2 * box[3] - 1;
     }
+    return wk_coords_channels(coords);
 }
 
 bool wk_coords_are_fractions(const float *boxes, int n) {

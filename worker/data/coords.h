@@ -16,10 +16,12 @@ int wk_coords_channels(hp_coords_t coords);
 /* Boxes are needed: the cells lie on no grid. */
 bool wk_coords_from_boxes(hp_coords_t coords, const hp_store_info_t *info);
 
-/* The n cells of raw[n][info->channels] to out[n][info->channels + wk_coords_channels(coords)].
- * boxes: [n][4], fractions of the image's width and height; not read where there is a grid. */
-void wk_coords_append(hp_coords_t coords, const hp_store_info_t *info, const float *raw,
-                      const float *boxes, int n, float *out);
+enum { WK_COORDS = 4 }; /* at most */
+
+/* Those of a cell; returns their number. boxes: [cells][4], fractions of the image's width and
+ * height; not read where there is a grid, or no coordinates. */
+int wk_coords_place(hp_coords_t coords, const hp_store_info_t *info, const float *boxes, int cell,
+                    float out[WK_COORDS]);
 
 /* Are these fractions? Detectors' boxes may reach a little beyond the image. */
 bool wk_coords_are_fractions(const float *boxes, int n);

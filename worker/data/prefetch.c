@@ -53,6 +53,16 @@ static void set_asking(wk_prefetch_t *p, bool asking) {
     pthread_mutex_unlock(&p->mutex);
 }
 
+/* The kernel reads all images of the batch at once, while the first are decoded. */
+static void ask_for_images(const wk_prefetch_t *p, int n) {
+    const uint32_t *image = hp_store_question_image(p->options.store);
+    const hp_record_kind_t kind = p->options.plan->pixels ? HP_RECORD_PIXELS : HP_RECORD_FEATURES;
+    if (p->options.plan->blank) return;
+    for (int k = 0; k < n; k++)
+        if (k == 0 || p->example[k].opens)
+            hp_store_prefetch_image(p->reader, image[p->example[k].question], kind);
+}
+
 static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_t *err) {
     wk_unit_t unit = {0};
     int n = 0;
@@ -71,6 +81,7 @@ static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_
         return HP_OK;
     }
     wk_sampler_unit(p->options.sampler, unit.unit, p->example);
+    ask_for_images(p, n);
     HP_TRY(wk_batch_build(p->memory[slot], p->options.plan, p->reader, p->example, n,
                           &p->batch[slot], err));
     p->batch[slot].unit = unit.unit;

@@ -4,6 +4,7 @@
 #ifndef NN_BATCH_H
 #define NN_BATCH_H
 
+#include "common/bf16.h"
 #include "worker/nn/real.h"
 
 #include <stdint.h>
@@ -19,6 +20,7 @@ typedef struct {
     int images;
     const int *cell_offset; /* [images + 1]; cells of image i: cell_offset[i] .. cell_offset[i+1] */
     const nn_real *cells;   /* [cell_offset[images]][channels], normalised, coordinates appended */
+    const hp_bf16_t *half;  /* the same rounded, `cells` being NULL, for a model that reads it so */
     int channels;
     const nn_real *pixels; /* [images][height][width][3], 0 to 1: a trunk makes the cells, `cells`
                               is NULL; else NULL */
