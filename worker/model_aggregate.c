@@ -33,6 +33,7 @@ static hp_status_t pairwise_forward(wk_run_t *run) {
     wk_model_t *model = run->model;
     const int projection = run->network->projection;
     HP_TRY(wk_need(run, projection));
+    if (model->engine != NULL) wk_engine_aggregate(run);
     run->madds +=
         nn_pairwise_forward(&model->pairwise, &model->selected, wk_weight(run, projection),
                             model->x, wk_question_vector(model), model->pooled);
@@ -70,6 +71,7 @@ static nn_relation_weights_t relation_weights(const wk_run_t *run) {
     for (int l = 0; l < run->network->relation.layers; l++) {
         weights.weight[l] = wk_weight(run, run->network->relation_weight[l]);
         weights.bias[l] = wk_weight(run, run->network->relation_bias[l]);
+        weights.rounded[l] = wk_rounded(run, run->network->relation_weight[l]);
     }
     return weights;
 }
@@ -87,6 +89,7 @@ static hp_status_t relation_forward(wk_run_t *run) {
         HP_TRY(wk_need(run, run->network->relation_weight[l]));
         HP_TRY(wk_need(run, run->network->relation_bias[l]));
     }
+    if (model->engine != NULL) wk_engine_aggregate(run);
     const nn_relation_weights_t weights = relation_weights(run);
     const nn_relation_in_t in = relation_in(run);
     run->madds +=
@@ -162,6 +165,8 @@ static nn_stacked_weights_t stacked_weights(const wk_run_t *run) {
         weights.question[hop] = wk_weight(run, index[1]);
         weights.bias[hop] = wk_weight(run, index[2]);
         weights.score[hop] = wk_weight(run, index[3]);
+        weights.image_rounded[hop] = wk_rounded(run, index[0]);
+        weights.question_rounded[hop] = wk_rounded(run, index[1]);
     }
     return weights;
 }
@@ -170,6 +175,7 @@ static hp_status_t stacked_forward(wk_run_t *run) {
     wk_model_t *model = run->model;
     for (int hop = 0; hop < run->network->stacked.hops; hop++)
         for (int i = 0; i < 4; i++) HP_TRY(wk_need(run, run->network->stacked_weight[hop][i]));
+    if (model->engine != NULL) wk_engine_aggregate(run);
     const nn_stacked_weights_t weights = stacked_weights(run);
     run->madds += nn_stacked_forward(&model->stacked, &model->selected, &weights, model->x,
                                      wk_question_vector(model), model->pooled);

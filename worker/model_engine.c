@@ -42,6 +42,27 @@ static const wk_stack_t *stack_at(const wk_network_t *net, int which) {
     return stacks[which];
 }
 
+/* The aggregation's matrices one after another; -1 after the last. */
+static int aggregate_weight(const wk_network_t *net, int i) {
+    if (net->aggregate == WK_PAIRWISE && i == 0) return net->projection;
+    if (net->aggregate == WK_RELATION && i < net->relation.layers) return net->relation_weight[i];
+    if (net->aggregate == WK_STACKED && i < 2 * net->stacked.hops)
+        return net->stacked_weight[i / 2][i % 2];
+    return -1;
+}
+
+/* Once a step, when the weights are there. */
+void wk_engine_aggregate(wk_run_t *run) {
+    wk_model_t *model = run->model;
+    model->pairwise.engine = model->relation.engine = model->stacked.engine = model->engine;
+    for (int i = 0, param; model->bf16 && (param = aggregate_weight(run->network, i)) >= 0; i++)
+        hp_gemm_round(model->engine, (int)model->params.param[param].shape[0],
+                      (int)model->params.param[param].shape[1], weight(run, param),
+                      model->rounded[param]);
+    if (model->bf16 && run->network->aggregate == WK_PAIRWISE)
+        model->pairwise.rounded = model->rounded[run->network->projection];
+}
+
 void wk_engine_take(wk_model_t *model, int rows) {
     if (!model->bf16) return;
     const wk_network_t *net = &model->network;
@@ -68,6 +89,11 @@ void wk_engine_take(wk_model_t *model, int rows) {
     }
     for (int i = 0; i < 2; i++)
         model->rounded_grad[i] = hp_arena_take(arena, most, sizeof(hp_bf16_t));
+    for (int i = 0, param; (param = aggregate_weight(net, i)) >= 0; i++) {
+        hp_bf16_t *block =
+            hp_arena_take(arena, (size_t)model->params.param[param].count, sizeof *block);
+        if (rounded != NULL) rounded[param] = block;
+    }
     const size_t gates = 4 * (size_t)net->hidden;
     model->rounded_ih = hp_arena_take(arena, gates, (size_t)net->embedding * sizeof(hp_bf16_t));
     model->rounded_hh = hp_arena_take(arena, gates, (size_t)net->hidden * sizeof(hp_bf16_t));

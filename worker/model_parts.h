@@ -181,12 +181,18 @@ hp_status_t wk_aggregate_forward(wk_run_t *run) HP_MUST_CHECK;
 hp_status_t wk_aggregate_backward(wk_run_t *run, const nn_real *grad,
                                   const wk_grads_t *to) HP_MUST_CHECK;
 
+/* Rounded weights of a bf16 engine; else NULL. */
+static inline const hp_bf16_t *wk_rounded(const wk_run_t *run, int param) {
+    return run->model->rounded != NULL ? run->model->rounded[param] : NULL;
+}
+
 /* With an engine (model_engine.c): its opening by the configuration, its workspace, and what runs
  * in the place of OpenBLAS. In bf16 `out` of all but a stack's last layer holds hp_bf16_t. */
 hp_status_t wk_engine_open(const hp_config_t *config, wk_model_t *model,
                            hp_error_t *err) HP_MUST_CHECK;
 void wk_engine_take(wk_model_t *model, int rows);
 void wk_engine_lstm(wk_run_t *run);
+void wk_engine_aggregate(wk_run_t *run);
 hp_status_t wk_engine_forward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
                               nn_real *const *out) HP_MUST_CHECK;
 /* *grad: of the output in, of the input out. */

@@ -15,6 +15,11 @@ static inline int64_t nn_gemm(bool a_transposed, bool b_transposed, int m, int n
 #endif
 }
 
+/* The same place in rounded weights, where there are some. */
+static inline const hp_bf16_t *nn_rounded_at(const hp_bf16_t *rounded, int64_t offset) {
+    return rounded != NULL ? rounded + offset : NULL;
+}
+
 /* c[m][n] = op(a) op(b), added to c where `add`, by an engine where there is one. b_rounded: b in
  * bf16, which a bf16 engine reads instead; NULL: it rounds b itself. */
 static inline int64_t nn_product(hp_gemm_engine_t *engine, bool a_transposed, bool b_transposed,

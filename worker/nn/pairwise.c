@@ -71,10 +71,10 @@ int64_t nn_pairwise_forward(nn_pairwise_t *pairwise, const nn_selected_t *select
                             nn_real *out) {
     int d = pairwise->shape.width, w = pairwise->shape.head_width;
     int columns = projected(pairwise), wide = nn_pairwise_out(&pairwise->shape);
-    int64_t madds = nn_gemm(false, true, selected->rows, columns, d, 1, x, d, weight, d, 0,
-                            pairwise->row, columns);
-    madds += nn_gemm(false, true, selected->questions, columns, d, 1, q, d, weight, d, 0,
-                     pairwise->question, columns);
+    int64_t madds = nn_product(pairwise->engine, false, true, selected->rows, columns, d, x, d,
+                               weight, pairwise->rounded, d, false, pairwise->row, columns);
+    madds += nn_product(pairwise->engine, false, true, selected->questions, columns, d, q, d,
+                        weight, pairwise->rounded, d, false, pairwise->question, columns);
     for (int i = 0; i < selected->questions; i++) {
         int k = gather_slots(pairwise, selected, i);
         if (k == 0) memset(nn_row(out, i, wide), 0, (size_t)wide * sizeof(nn_real));
@@ -149,13 +149,14 @@ int64_t nn_pairwise_backward(nn_pairwise_t *pairwise, const nn_selected_t *selec
             nn_add(columns, slot, nn_row(grad_question, i, columns));
         }
     }
-    madds += nn_gemm(true, false, columns, d, rows, 1, grad_row, columns, x, d, 1, grad_weight, d);
-    madds += nn_gemm(true, false, columns, d, questions, 1, grad_question, columns, q, d, 1,
-                     grad_weight, d);
+    madds += nn_product(pairwise->engine, true, false, columns, d, rows, grad_row, columns, x, NULL,
+                        d, true, grad_weight, d);
+    madds += nn_product(pairwise->engine, true, false, columns, d, questions, grad_question,
+                        columns, q, NULL, d, true, grad_weight, d);
     if (grad_x != NULL)
-        madds +=
-            nn_gemm(false, false, rows, d, columns, 1, grad_row, columns, weight, d, 1, grad_x, d);
-    madds += nn_gemm(false, false, questions, d, columns, 1, grad_question, columns, weight, d, 1,
-                     grad_q, d);
+        madds += nn_product(pairwise->engine, false, false, rows, d, columns, grad_row, columns,
+                            weight, pairwise->rounded, d, true, grad_x, d);
+    madds += nn_product(pairwise->engine, false, false, questions, d, columns, grad_question,
+                        columns, weight, pairwise->rounded, d, true, grad_q, d);
     return madds;
 }

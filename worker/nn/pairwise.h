@@ -15,6 +15,7 @@
 #ifndef NN_PAIRWISE_H
 #define NN_PAIRWISE_H
 
+#include "common/gemm.h"
 #include "worker/nn/select.h"
 
 #include <stdbool.h>
@@ -36,6 +37,10 @@ typedef struct {
     nn_real *score;         /* [NN_PAIRWISE_TILE][max_cells] */
     nn_real *column;        /* [max_cells]: column sums of the softmax */
     nn_real *grad_column;   /* as column */
+    /* Of the projections; NULL: OpenBLAS. May be set after the take, with the weight rounded where
+     * the engine is a bf16 one. Scores and what is weighed by them are small, and stay full. */
+    hp_gemm_engine_t *engine;
+    const hp_bf16_t *rounded;
 } nn_pairwise_t;
 
 /* Rows of the score matrix held at once: memory is linear in the cells. */

@@ -1,6 +1,7 @@
 #include "worker/nn/relation.h"
 
 #include "common/vector.h"
+#include "worker/nn/dense.h"
 #include "worker/nn/gemm.h"
 #include "worker/nn/linear.h"
 #include "worker/nn/rows.h"
@@ -90,19 +91,21 @@ static int64_t project(nn_relation_t *relation, const nn_selected_t *selected,
     const nn_relation_shape_t *shape = &relation->shape;
     int d = shape->width, h = shape->size[0], ld = first_in(shape), e = shape->question_width;
     const nn_real *a = weights->weight[0], *b = a + d, *c = b + d;
-    int64_t madds =
-        nn_gemm(false, true, selected->rows, h, d, 1, in->x, d, a, ld, 0, relation->row, 2 * h);
-    madds +=
-        nn_gemm(false, true, selected->rows, h, d, 1, in->x, d, b, ld, 0, relation->row + h, 2 * h);
+    const hp_bf16_t *ra = weights->rounded[0], *rb = nn_rounded_at(ra, d),
+                    *rc = nn_rounded_at(rb, d);
+    int64_t madds = nn_product(relation->engine, false, true, selected->rows, h, d, in->x, d, a, ra,
+                               ld, false, relation->row, 2 * h);
+    madds += nn_product(relation->engine, false, true, selected->rows, h, d, in->x, d, b, rb, ld,
+                        false, relation->row + h, 2 * h);
     for (int q = 0; q < selected->questions; q++)
         memcpy(nn_row(relation->question, q, h), weights->bias[0], (size_t)h * sizeof(nn_real));
-    madds += nn_gemm(false, true, selected->questions, h, e, 1, in->q, e, c, ld, 1,
-                     relation->question, h);
+    madds += nn_product(relation->engine, false, true, selected->questions, h, e, in->q, e, c, rc,
+                        ld, true, relation->question, h);
     if (in->shift == NULL) return madds;
-    madds += nn_gemm(false, true, selected->questions, h, d, 1, in->shift, d, a, ld, 1,
-                     relation->question, h);
-    return madds + nn_gemm(false, true, selected->questions, h, d, 1, in->shift, d, b, ld, 1,
-                           relation->question, h);
+    madds += nn_product(relation->engine, false, true, selected->questions, h, d, in->shift, d, a,
+                        ra, ld, true, relation->question, h);
+    return madds + nn_product(relation->engine, false, true, selected->questions, h, d, in->shift,
+                              d, b, rb, ld, true, relation->question, h);
 }
 
 /* out = the ReLU of a sum. */
@@ -112,6 +115,24 @@ HP_VECTOR static void add_three(int n, const nn_real *restrict a, const nn_real 
         nn_real y = a[i] + b[i] + c[i];
         out[i] = y < 0 ? 0 : y; /* a NaN stays one */
     }
+}
+
+/* Layer l of g, above the first. */
+static int64_t layer_forward(const nn_relation_t *relation, const nn_relation_weights_t *weights,
+                             const tile_t *tile, int l) {
+    const int in = relation->shape.size[l - 1], wide = relation->shape.size[l];
+    if (relation->engine == NULL)
+        return nn_linear_forward(tile->count, in, wide, true, tile->act[l - 1], weights->weight[l],
+                                 weights->bias[l], tile->act[l]);
+    /* By void pointers: in the double build, which has no engine, these are no floats. */
+    const void *weight = weights->weight[l], *bias = weights->bias[l];
+    const nn_dense_t layer = {.engine = relation->engine,
+                              .in_width = in,
+                              .out_width = wide,
+                              .activation = HP_GEMM_RELU,
+                              .weight = weights->rounded[l] != NULL ? weights->rounded[l] : weight};
+    return nn_dense_forward(&layer, tile->count, (nn_array_t){tile->act[l - 1], HP_GEMM_FLOAT},
+                            bias, (nn_array_t){tile->act[l], HP_GEMM_FLOAT});
 }
 
 /* g of a tile's pairs. */
@@ -127,10 +148,7 @@ static int64_t tile_forward(const nn_relation_t *relation, const nn_selected_t *
         add_three(h, left, right, question, nn_row(tile->act[0], t, h));
     }
     int64_t madds = 0;
-    for (int l = 1; l < shape->layers; l++)
-        madds +=
-            nn_linear_forward(tile->count, shape->size[l - 1], shape->size[l], true,
-                              tile->act[l - 1], weights->weight[l], weights->bias[l], tile->act[l]);
+    for (int l = 1; l < shape->layers; l++) madds += layer_forward(relation, weights, tile, l);
     return madds;
 }
 
@@ -168,10 +186,10 @@ static int64_t tile_backward(const nn_relation_t *relation, const nn_relation_we
         int wide = shape->size[l], in = shape->size[l - 1];
         relu_backward((size_t)tile->count * (size_t)wide, tile->act[l], grad);
         for (int t = 0; t < tile->count; t++) nn_add(wide, nn_row(grad, t, wide), grads->bias[l]);
-        madds += nn_gemm(true, false, wide, in, tile->count, 1, grad, wide, tile->act[l - 1], in, 1,
-                         grads->weight[l], in);
-        madds += nn_gemm(false, false, tile->count, in, wide, 1, grad, wide, weights->weight[l], in,
-                         0, spare, in);
+        madds += nn_product(relation->engine, true, false, wide, in, tile->count, grad, wide,
+                            tile->act[l - 1], NULL, in, true, grads->weight[l], in);
+        madds += nn_product(relation->engine, false, false, tile->count, in, wide, grad, wide,
+                            weights->weight[l], weights->rounded[l], in, false, spare, in);
         nn_real *swap = grad;
         grad = spare;
         spare = swap;
@@ -192,22 +210,26 @@ static int64_t project_backward(const nn_relation_t *relation, const nn_selected
     int64_t madds = 0;
     for (int side = 0; side < 2; side++) { /* A, then B */
         const nn_real *grad_row = relation->grad_row + side * h, *w = weights->weight[0] + side * d;
+        const hp_bf16_t *rw = nn_rounded_at(weights->rounded[0], side * d);
         nn_real *grad_w = grads->weight[0] + side * d;
-        madds += nn_gemm(true, false, h, d, rows, 1, grad_row, 2 * h, in->x, d, 1, grad_w, ld);
+        madds += nn_product(relation->engine, true, false, h, d, rows, grad_row, 2 * h, in->x, NULL,
+                            d, true, grad_w, ld);
         if (grads->x != NULL)
-            madds += nn_gemm(false, false, rows, d, h, 1, grad_row, 2 * h, w, ld, 1, grads->x, d);
+            madds += nn_product(relation->engine, false, false, rows, d, h, grad_row, 2 * h, w, rw,
+                                ld, true, grads->x, d);
         if (in->shift == NULL) continue;
-        madds +=
-            nn_gemm(true, false, h, d, questions, 1, grad_question, h, in->shift, d, 1, grad_w, ld);
-        madds +=
-            nn_gemm(false, false, questions, d, h, 1, grad_question, h, w, ld, 1, grads->shift, d);
+        madds += nn_product(relation->engine, true, false, h, d, questions, grad_question, h,
+                            in->shift, NULL, d, true, grad_w, ld);
+        madds += nn_product(relation->engine, false, false, questions, d, h, grad_question, h, w,
+                            rw, ld, true, grads->shift, d);
     }
     for (int q = 0; q < questions; q++)
         nn_add(h, nn_row_const(grad_question, q, h), grads->bias[0]);
-    madds += nn_gemm(true, false, h, e, questions, 1, grad_question, h, in->q, e, 1,
-                     grads->weight[0] + 2 * d, ld);
-    return madds + nn_gemm(false, false, questions, e, h, 1, grad_question, h,
-                           weights->weight[0] + 2 * d, ld, 1, grads->q, e);
+    madds += nn_product(relation->engine, true, false, h, e, questions, grad_question, h, in->q,
+                        NULL, e, true, grads->weight[0] + 2 * d, ld);
+    return madds + nn_product(relation->engine, false, false, questions, e, h, grad_question, h,
+                              weights->weight[0] + 2 * d, nn_rounded_at(weights->rounded[0], 2 * d),
+                              ld, true, grads->q, e);
 }
 
 int64_t nn_relation_backward(nn_relation_t *relation, const nn_selected_t *selected,

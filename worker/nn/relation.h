@@ -13,6 +13,7 @@
 #ifndef NN_RELATION_H
 #define NN_RELATION_H
 
+#include "common/gemm.h"
 #include "worker/nn/select.h"
 
 #include <stdbool.h>
@@ -33,6 +34,7 @@ typedef struct {
  * of o_i, o_j and q; weight[l] is [size[l]][size[l - 1]]; bias[l] is [size[l]]. */
 typedef struct {
     const nn_real *weight[NN_RELATION_LAYERS], *bias[NN_RELATION_LAYERS];
+    const hp_bf16_t *rounded[NN_RELATION_LAYERS]; /* weight, for a bf16 engine; else NULL */
 } nn_relation_weights_t;
 
 typedef struct {
@@ -57,6 +59,7 @@ typedef struct {
     int *pair;                         /* [3][NN_RELATION_TILE]: question, slot i, slot j */
     nn_real *grad_row, *grad_question; /* as row and question */
     nn_real *grad_pair[2];             /* [NN_RELATION_TILE][widest layer] */
+    hp_gemm_engine_t *engine; /* of the products; NULL: OpenBLAS. May be set after the take. */
 } nn_relation_t;
 
 static inline int nn_relation_out(const nn_relation_shape_t *shape) {

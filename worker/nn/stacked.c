@@ -73,10 +73,12 @@ int64_t nn_stacked_forward(nn_stacked_t *stacked, const nn_selected_t *selected,
         memcpy(stacked->u[hop], out, bytes);
         for (int i = 0; i < questions; i++)
             memcpy(nn_row(stacked->question, i, a), weights->bias[hop], (size_t)a * sizeof *out);
-        madds += nn_gemm(false, true, selected->rows, a, d, 1, x, d, weights->image[hop], d, 0,
-                         stacked->row, a);
-        madds += nn_gemm(false, true, questions, a, d, 1, stacked->u[hop], d,
-                         weights->question[hop], d, 1, stacked->question, a);
+        madds +=
+            nn_product(stacked->engine, false, true, selected->rows, a, d, x, d,
+                       weights->image[hop], weights->image_rounded[hop], d, false, stacked->row, a);
+        madds += nn_product(stacked->engine, false, true, questions, a, d, stacked->u[hop], d,
+                            weights->question[hop], weights->question_rounded[hop], d, true,
+                            stacked->question, a);
         for (int i = 0; i < questions; i++)
             attend(stacked, selected, hop, i, weights->score[hop], x, nn_row(out, i, d));
         madds += slot_madds(stacked, selected);
@@ -131,14 +133,17 @@ int64_t nn_stacked_backward(nn_stacked_t *stacked, const nn_selected_t *selected
             attend_backward(stacked, selected, hop, i, weights->score[hop], x, grads);
         for (int i = 0; i < questions; i++)
             nn_add(a, nn_row(grad_question, i, a), grads->bias[hop]);
-        madds += nn_gemm(true, false, a, d, rows, 1, grad_row, a, x, d, 1, grads->image[hop], d);
-        madds += nn_gemm(true, false, a, d, questions, 1, grad_question, a, stacked->u[hop], d, 1,
-                         grads->question[hop], d);
+        madds += nn_product(stacked->engine, true, false, a, d, rows, grad_row, a, x, NULL, d, true,
+                            grads->image[hop], d);
+        madds += nn_product(stacked->engine, true, false, a, d, questions, grad_question, a,
+                            stacked->u[hop], NULL, d, true, grads->question[hop], d);
         if (grads->x != NULL)
-            madds += nn_gemm(false, false, rows, d, a, 1, grad_row, a, weights->image[hop], d, 1,
-                             grads->x, d);
-        madds += nn_gemm(false, false, questions, d, a, 1, grad_question, a, weights->question[hop],
-                         d, 1, grad_u, d);
+            madds +=
+                nn_product(stacked->engine, false, false, rows, d, a, grad_row, a,
+                           weights->image[hop], weights->image_rounded[hop], d, true, grads->x, d);
+        madds +=
+            nn_product(stacked->engine, false, false, questions, d, a, grad_question, a,
+                       weights->question[hop], weights->question_rounded[hop], d, true, grad_u, d);
         madds += 2 * slot_madds(stacked, selected);
     }
     for (int i = 0; i < questions; i++) nn_add(d, nn_row(grad_u, i, d), nn_row(grads->q, i, d));

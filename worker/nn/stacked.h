@@ -10,6 +10,7 @@
 #ifndef NN_STACKED_H
 #define NN_STACKED_H
 
+#include "common/gemm.h"
 #include "worker/nn/select.h"
 
 #include <stdbool.h>
@@ -27,6 +28,8 @@ typedef struct {
 typedef struct {
     const nn_real *image[NN_STACKED_HOPS], *question[NN_STACKED_HOPS];
     const nn_real *bias[NN_STACKED_HOPS], *score[NN_STACKED_HOPS];
+    /* image and question, for a bf16 engine; else NULL */
+    const hp_bf16_t *image_rounded[NN_STACKED_HOPS], *question_rounded[NN_STACKED_HOPS];
 } nn_stacked_weights_t;
 
 /* Added to by backward. x may be NULL (frozen). */
@@ -47,6 +50,7 @@ typedef struct {
     nn_real *grad_row, *grad_question; /* as row and question */
     nn_real *grad_u;                   /* [questions][width] */
     nn_real *grad_p;                   /* [max_cells] */
+    hp_gemm_engine_t *engine; /* of the products; NULL: OpenBLAS. May be set after the take. */
 } nn_stacked_t;
 
 /* Take the workspace for up to so many packed rows, questions and slots, max_cells of one question.
