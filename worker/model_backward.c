@@ -104,7 +104,7 @@ static hp_status_t image_backward(wk_run_t *run, wk_result_t *result) {
     const int64_t cells = run->batch->cell_offset[run->batch->images], before = run->madds;
     const bool trunk = run->network->trunk.layers > 0;
     nn_real *grad = run->model->grad_row[0];
-    HP_TRY(run->model->engine != NULL ? wk_engine_image_backward(run)
+    HP_TRY(run->model->engine != NULL ? wk_engine_image_backward(run, &grad)
                                       : image_layers_backward(run, &grad));
     for (int i = 0; i < stack->count; i++)
         result->embed_backward_madds_dense +=

@@ -219,7 +219,7 @@ static void gather(const nn_selected_t *selected, int width, const hp_bf16_t *fr
                (size_t)width * sizeof *to);
 }
 
-hp_status_t wk_engine_image_backward(wk_run_t *run) {
+hp_status_t wk_engine_image_backward(wk_run_t *run, nn_real **grad_p) {
     wk_model_t *model = run->model;
     const wk_stack_t *stack = &run->network->image;
     const nn_selected_t *selected = &model->selected;
@@ -233,11 +233,10 @@ hp_status_t wk_engine_image_backward(wk_run_t *run) {
         in = half(rounded_in(run, stack));
         pack(selected, channels, in.data);
     } else if (selected->rows == run->batch->cell_offset[run->batch->images]) {
-        in = wide((void *)(uintptr_t)run->batch->cells);
+        in = wide((void *)(uintptr_t)model->cells);
     } else {
         in = wide(model->gathered);
-        nn_gather_rows(selected->rows, channels, run->batch->cells, selected->row_cell,
-                       model->gathered);
+        nn_gather_rows(selected->rows, channels, model->cells, selected->row_cell, model->gathered);
     }
     for (int i = 0; i + 1 < stack->count; i++) {
         if (model->bf16)
@@ -245,8 +244,9 @@ hp_status_t wk_engine_image_backward(wk_run_t *run) {
         else
             wk_pack_rows(selected, stack->layer[i].out, model->image_out[i]);
     }
-    nn_real *grad = model->grad_row[0], *spare = model->grad_row[1];
-    return backward(run, stack, selected->rows, in, model->image_out, &grad, &spare, false);
+    nn_real *spare = model->grad_row[1];
+    return backward(run, stack, selected->rows, in, model->image_out, grad_p, &spare,
+                    run->network->trunk.layers > 0);
 }
 
 hp_status_t wk_engine_status(const wk_run_t *run) {

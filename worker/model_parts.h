@@ -198,8 +198,8 @@ hp_status_t wk_engine_forward(wk_run_t *run, const wk_stack_t *stack, int rows, 
 /* *grad: of the output in, of the input out. */
 hp_status_t wk_engine_backward(wk_run_t *run, const wk_stack_t *stack, int rows, const nn_real *in,
                                nn_real *const *out, nn_real **grad, nn_real **spare) HP_MUST_CHECK;
-/* From model->grad_row[0], over the selected rows. */
-hp_status_t wk_engine_image_backward(wk_run_t *run) HP_MUST_CHECK;
+/* Over the selected rows. *grad_p: of x in; where there is a trunk, of the cells out. */
+hp_status_t wk_engine_image_backward(wk_run_t *run, nn_real **grad_p) HP_MUST_CHECK;
 hp_status_t wk_engine_status(const wk_run_t *run) HP_MUST_CHECK;
 
 /* The trunk (model_trunk.c). Shapes alone, without rows of the table; workspace; cells from pixels;

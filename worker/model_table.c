@@ -168,10 +168,6 @@ static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shap
     if (config->model.precision == HP_BF16 && config->model.gemm == HP_GEMM_OPENBLAS)
         return hp_fail(err, HP_INPUT,
                        "model.gemm: openblas has no bf16; allowed with it: auto, onednn");
-    const bool cnn = strcmp(config->model.image.trunk, "cnn") == 0;
-    if (cnn && (config->model.precision == HP_BF16 || config->model.gemm == HP_GEMM_ONEDNN))
-        return hp_fail(err, HP_INPUT,
-                       "model.image.trunk: cnn goes with precision fp32 and gemm openblas alone");
     if (config->model.precision == HP_BF16 && !engine)
         return hp_fail(err, HP_INPUT,
                        "model.precision: bf16 needs oneDNN (libdnnl-dev), which was not there when "

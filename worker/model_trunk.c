@@ -80,6 +80,11 @@ void wk_trunk_take(wk_model_t *model, int rows) {
         const size_t n = images * numbers_out(s);
         if (n > largest) largest = n;
         nn_conv_take(&work->conv[l], arena, s, model->limits.images, true);
+        const size_t weights = (size_t)s->kernel * (size_t)s->kernel * (size_t)s->channels;
+        work->conv[l].engine = model->engine;
+        if (model->bf16)
+            work->conv[l].rounded =
+                hp_arena_take(arena, (size_t)s->filters, weights * sizeof(hp_bf16_t));
         work->out[l] = hp_arena_take(arena, n, sizeof(nn_real));
         if (!trunk->batch_norm) continue;
         nn_batchnorm_take(&work->norm[l], arena, s->filters);

@@ -54,12 +54,13 @@ void *aligned_alloc(size_t alignment, size_t size) {
 #endif
 
 enum { IMAGES = 6, PER_IMAGE = 2, QUESTIONS = IMAGES * PER_IMAGE, CELLS = 9, CHANNELS = 20 };
+enum { SIDE = 12 /* of an image of pixels: two strides to 3 x 3 cells */ };
 enum { WORDS = 12, LENGTH = 3, ANSWERS = 7 };
 
 typedef struct {
     wk_model_t *model;
     const hp_params_t *params;
-    float *weights, *grads, cells[IMAGES * CELLS * CHANNELS];
+    float *weights, *grads, cells[IMAGES * CELLS * CHANNELS], pixels[IMAGES * SIDE * SIDE * 3];
     int cell_offset[IMAGES + 1], image[QUESTIONS], token_offset[QUESTIONS + 1];
     int32_t token[QUESTIONS * LENGTH], label[QUESTIONS];
     uint64_t key[QUESTIONS];
@@ -72,6 +73,9 @@ static void make_batch(setup_t *s) {
     hp_random_t r = hp_random(3, HP_RANDOM_TEST, 0, 0);
     for (int i = 0; i < IMAGES * CELLS * CHANNELS; i++)
         s->cells[i] = (float)hp_random_uniform(&r) - 0.3f;
+    hp_random_t of_pixels = hp_random(3, HP_RANDOM_TEST, 1, 0);
+    for (int i = 0; i < IMAGES * SIDE * SIDE * 3; i++)
+        s->pixels[i] = (float)hp_random_uniform(&of_pixels);
     for (int i = 0; i <= IMAGES; i++) s->cell_offset[i] = i * CELLS;
     for (int q = 0; q <= QUESTIONS; q++) s->token_offset[q] = q * LENGTH;
     for (int q = 0; q < QUESTIONS; q++) {
@@ -99,6 +103,7 @@ typedef struct {
     hp_activation_t activation;
     hp_gemm_backend_t gemm;
     hp_precision_t precision;
+    bool trunk, batch_norm; /* from pixels */
 } kind_t;
 
 /* room: how much larger than the batch the workspace is. */
@@ -118,8 +123,15 @@ static void open_kind(setup_t *s, const kind_t *kind, int room) {
     c.model.aggregate.heads = 2;
     c.model.aggregate.head_width = 8;
     c.model.classifier.layers = (hp_layers_t){1, {24}};
-    const wk_model_shape_t shape = {
+    wk_model_shape_t shape = {
         .channels = CHANNELS, .max_cells = CELLS, .words = WORDS, .answers = ANSWERS};
+    if (kind->trunk) {
+        strcpy(c.model.image.trunk, "cnn");
+        c.model.image.filters = (hp_layers_t){2, {10, 12}};
+        c.model.image.batch_norm = kind->batch_norm;
+        shape.channels = 3;
+        shape.pixel_height = shape.pixel_width = SIDE;
+    }
     const wk_model_limits_t limits = {room * IMAGES, room * QUESTIONS, room * QUESTIONS * LENGTH,
                                       room * IMAGES * CELLS};
     hp_error_t err = {.text = ""};
@@ -130,6 +142,10 @@ static void open_kind(setup_t *s, const kind_t *kind, int room) {
     s->grads = hp_calloc((size_t)s->params->total, sizeof *s->grads);
     hp_params_initialise(s->params, 1, 0, s->params->total, s->weights);
     make_batch(s);
+    if (kind->trunk) {
+        s->batch.cells = NULL;
+        s->batch.pixels = s->pixels;
+    }
     s->pass.train = true;
 }
 
@@ -266,7 +282,9 @@ static void test_engines(void **state) {
                                    {.attention = HP_ATTEND_HAN, .aggregate = HP_AGGREGATE_PAIRWISE},
                                    {.attention = HP_ATTEND_HAN, .aggregate = HP_AGGREGATE_RELATION},
                                    {.attention = HP_ATTEND_ALL, .aggregate = HP_AGGREGATE_RELATION},
-                                   {.attention = HP_ATTEND_SOFT, .activation = HP_ACTIVATION_TANH}};
+                                   {.attention = HP_ATTEND_SOFT, .activation = HP_ACTIVATION_TANH},
+                                   {.attention = HP_ATTEND_HAN, .trunk = true},
+                                   {.attention = HP_ATTEND_HAN, .trunk = true, .batch_norm = true}};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         kind_t kind = kinds[k];
         kind.gemm = HP_GEMM_ONEDNN;

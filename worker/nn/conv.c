@@ -103,12 +103,14 @@ int64_t nn_conv_forward(nn_conv_t *conv, int images, bool relu, const nn_real *i
     int filters = shape->filters, k = patch(shape);
     int64_t total = positions_of(conv, images), madds = 0;
     reorder(shape, true, weight, conv->weight);
+    if (conv->rounded != NULL)
+        hp_gemm_round(conv->engine, filters, k, (const void *)conv->weight, conv->rounded);
     for (int64_t first = 0; first < total; first += conv->tile) {
         int count = tile_count(conv, total, first);
         nn_real *to = out + (size_t)first * (size_t)filters;
         gather(conv, NULL, first, count, in);
-        madds += nn_gemm(false, true, count, filters, k, 1, conv->column, k, conv->weight, k, 0, to,
-                         filters);
+        madds += nn_product(conv->engine, false, true, count, filters, k, conv->column, k,
+                            conv->weight, conv->rounded, k, false, to, filters);
         for (int t = 0; t < count; t++, to += filters) {
             if (bias != NULL) nn_add(filters, bias, to);
             for (int f = 0; relu && f < filters; f++) to[f] = to[f] < 0 ? 0 : to[f];
@@ -131,13 +133,13 @@ int64_t nn_conv_backward(nn_conv_t *conv, int images, int positions, const int *
         int count = tile_count(conv, total, first);
         const nn_real *grad = grad_out + (size_t)first * (size_t)filters;
         gather(conv, position, first, count, in);
-        madds += nn_gemm(true, false, filters, k, count, 1, grad, filters, conv->column, k, 1,
-                         conv->grad_weight, k);
+        madds += nn_product(conv->engine, true, false, filters, k, count, grad, filters,
+                            conv->column, NULL, k, true, conv->grad_weight, k);
         for (int t = 0; t < count && grad_bias != NULL; t++)
             nn_add(filters, nn_row_const(grad, t, filters), grad_bias);
         if (grad_in == NULL) continue;
-        madds += nn_gemm(false, false, count, k, filters, 1, grad, filters, conv->weight, k, 0,
-                         conv->column, k);
+        madds += nn_product(conv->engine, false, false, count, k, filters, grad, filters,
+                            conv->weight, conv->rounded, k, false, conv->column, k);
         scatter(conv, position, first, count, grad_in);
     }
     reorder(shape, false, conv->grad_weight, grad_weight);

@@ -7,6 +7,7 @@
 #ifndef NN_CONV_H
 #define NN_CONV_H
 
+#include "common/gemm.h"
 #include "common/memory.h"
 #include "worker/nn/real.h"
 
@@ -25,6 +26,10 @@ typedef struct {
     nn_real *column;      /* [tile][kernel kernel channels] */
     nn_real *weight;      /* [filters][kernel][kernel][channels] */
     nn_real *grad_weight; /* as weight */
+    /* Of the products; NULL: OpenBLAS. May be set after the take; `rounded`, as weight, where the
+     * engine is a bf16 one. */
+    hp_gemm_engine_t *engine;
+    hp_bf16_t *rounded;
 } nn_conv_t;
 
 /* Of an image that goes out; 0 or less where the kernel does not fit. */
