@@ -43,7 +43,11 @@ static void leave_sign(void) {
 static void spin_briefly(char **argv) {
     static const char *const name[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"};
     if (!hp_gemm_has_engine() || getenv(name[0]) != NULL || getenv(name[1]) != NULL) return;
-    if (setenv(name[0], "1000", 1) == 0) execv("/proc/self/exe", argv); /* else it spins longer */
+    char path[4096]; /* by its own name, as ps shows it */
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0 || setenv(name[0], "1000", 1) != 0) return;
+    path[n] = '\0';
+    execv(path, argv); /* where it fails, threads spin longer */
 }
 
 int main(int argc, char **argv) {
