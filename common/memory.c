@@ -1,8 +1,10 @@
 #include "common/memory.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Under the address sanitizer what an arena hands out is followed by bytes that may not be touched,
  * as between two allocations; otherwise takes lie side by side. */
@@ -15,6 +17,10 @@ enum { GUARD = HP_ALIGN };
 enum { GUARD = 0 };
 #endif
 
+/* What is large is read from end to end, by Adam and the products: in pages of 4 KiB that costs
+ * more for the pages than for the bytes. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
 static size_t round_up(size_t bytes) {
     return bytes > SIZE_MAX - HP_ALIGN ? SIZE_MAX : (bytes + HP_ALIGN - 1) / HP_ALIGN * HP_ALIGN;
 }
@@ -24,7 +30,11 @@ void *hp_calloc(size_t count, size_t size) {
     if (__builtin_mul_overflow(count, size, &bytes) || bytes == 0) return NULL;
     bytes = round_up(bytes);
     if (bytes == SIZE_MAX) return NULL;
-    void *p = aligned_alloc(HP_ALIGN, bytes);
+    const bool large = bytes >= 2 * HUGE_PAGE;
+    if (large && bytes <= SIZE_MAX - HUGE_PAGE)
+        bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *p = aligned_alloc(large ? HUGE_PAGE : HP_ALIGN, bytes);
+    if (p != NULL && large) (void)madvise(p, bytes, MADV_HUGEPAGE); /* a hint */
     if (p != NULL) memset(p, 0, bytes);
     return p;
 }
