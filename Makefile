@@ -64,7 +64,7 @@ LDFLAGS_ALL = -pthread $(OPT) $(LDFLAGS)
 LDLIBS_ALL = $(PKG_LIBS) $(DNNL_LIBS) -lm
 
 ifneq ($(DNNL),)
-$(BUILD)/obj/common/gemm_dnnl.o: CPPFLAGS += -DHP_WITH_DNNL
+$(BUILD)/obj/common/gemm_dnnl.o $(BUILD)/obj/common/parallel.o: CPPFLAGS += -DHP_WITH_DNNL
 endif
 
 PROTO := $(wildcard proto/*.proto)

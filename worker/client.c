@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/parallel.h"
 #include "common/vector.h"
 #include "worker/client_internal.h"
 
@@ -84,6 +85,13 @@ static hp_status_t create_packed(wk_client_t *c, hp_error_t *err) {
     return HP_OK;
 }
 
+static int64_t most_pieces(const hp_shard_plan_t *plan) {
+    int64_t most = 1;
+    for (int k = 0; k < plan->chunks; k++)
+        if (hp_chunk_floats(&plan->chunk[k]) > most) most = hp_chunk_floats(&plan->chunk[k]);
+    return (most + WK_PIECE - 1) / WK_PIECE;
+}
+
 static hp_status_t create(wk_client_t *c, hp_error_t *err) {
     size_t chunks = (size_t)c->plan.chunks, params = (size_t)c->params->count;
     struct {
@@ -101,6 +109,7 @@ static hp_status_t create(wk_client_t *c, hp_error_t *err) {
         {&c->is_final, params, sizeof *c->is_final},
         {&c->chunk_waits, chunks, sizeof *c->chunk_waits},
         {&c->chunk_norm, chunks, sizeof *c->chunk_norm},
+        {&c->piece_norm, (size_t)most_pieces(&c->plan), sizeof *c->piece_norm},
         {&c->ready, chunks, sizeof *c->ready},
         {&c->push, chunks, sizeof *c->push},
         {&c->pull, chunks, sizeof *c->pull},
@@ -123,7 +132,7 @@ static void destroy(wk_client_t *c) {
                            c->packed,       c->packed_offset, c->push_bytes,  c->sparse_row,
                            c->sparse_count, c->is_final,      c->chunk_waits, c->chunk_norm,
                            c->ready,        c->push,          c->pull,        c->param_waits,
-                           c->first_chunk,  c->last_chunk,    c->half};
+                           c->first_chunk,  c->last_chunk,    c->half,        c->piece_norm};
     for (size_t i = 0; i < sizeof array / sizeof *array; i++) hp_free(array[i]);
     hp_shard_plan_release(&c->plan);
     pthread_cond_destroy(&c->changed);
@@ -398,6 +407,32 @@ static double pack_rows(wk_client_t *c, int k) {
     return norm;
 }
 
+/* Pieces of a dense chunk: packed where it travels as bf16, and the norm of each. */
+typedef struct {
+    const float *grads;
+    hp_bf16_t *packed; /* NULL: it travels from grads */
+    int64_t n;
+    double *norm;
+} pieces_t;
+
+static void finish_pieces(void *context, int64_t begin, int64_t end) {
+    const pieces_t *p = context;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t at = i * WK_PIECE, n = p->n - at < WK_PIECE ? p->n - at : WK_PIECE;
+        p->norm[i] = p->packed != NULL ? hp_bf16_pack(p->packed + at, p->grads + at, n)
+                                       : hp_sum_squares(p->grads + at, n);
+    }
+}
+
+static double finish_dense(const wk_client_t *c, const hp_chunk_t *chunk, hp_bf16_t *packed) {
+    const int64_t n = hp_chunk_floats(chunk), pieces = (n + WK_PIECE - 1) / WK_PIECE;
+    pieces_t all = {c->grads + chunk->begin, packed, n, c->piece_norm};
+    double norm = 0;
+    hp_parallel(pieces, 1, finish_pieces, &all);
+    for (int64_t i = 0; i < pieces; i++) norm += c->piece_norm[i];
+    return norm;
+}
+
 /* A chunk whose gradient will not change. Without the lock: the chunk is the compute thread's
  * until it is in `ready`. */
 static void finish_chunk(wk_client_t *c, int k) {
@@ -406,13 +441,9 @@ static void finish_chunk(wk_client_t *c, int k) {
         c->chunk_norm[k] = pack_rows(c, k);
         return;
     }
-    const float *grads = c->grads + chunk->begin;
-    const int64_t n = hp_chunk_floats(chunk);
+    hp_bf16_t *packed = chunk->half ? (void *)(c->packed + c->packed_offset[k]) : NULL;
     c->push_bytes[k] = (int64_t)hp_chunk_push_bytes(chunk, 0);
-    if (chunk->half)
-        c->chunk_norm[k] = hp_bf16_pack((void *)(c->packed + c->packed_offset[k]), grads, n);
-    else
-        c->chunk_norm[k] = chunk->buffer ? 0 : hp_sum_squares(grads, n);
+    c->chunk_norm[k] = chunk->buffer ? 0 : finish_dense(c, chunk, packed);
 }
 
 static void make_final(wk_client_t *c, int param) {

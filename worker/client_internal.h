@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { WK_RING = 256, WK_UNACKED = 256 };
+enum { WK_RING = 256, WK_UNACKED = 256, WK_PIECE = 1 << 16 /* numbers */ };
 
 /* A unit that server 0 gave. */
 typedef struct {
@@ -115,6 +115,7 @@ struct wk_client {
     bool *is_final;          /* [params->count] */
     int *chunk_waits;        /* [chunks] parameters that are not final */
     double *chunk_norm;      /* [chunks] */
+    double *piece_norm;      /* [pieces of the largest chunk] */
     int *ready, ready_count; /* [chunks] in the order they became final */
     wk_transfer_t *push;     /* [chunks] */
     int pushes;              /* under way */

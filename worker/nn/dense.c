@@ -1,5 +1,6 @@
 #include "worker/nn/dense.h"
 
+#include "common/parallel.h"
 #include "common/vector.h"
 
 #include <stddef.h>
@@ -56,24 +57,42 @@ HP_VECTOR static void pass(hp_gemm_activation_t activation, int n, const float *
         for (int i = 0; i < n; i++) g[i] *= 1 - y[i] * y[i];
 }
 
+typedef struct {
+    int rows, width;
+    hp_gemm_activation_t activation;
+    nn_array_t out, grad, passed;
+    float *grad_bias;
+} masking_t;
+
+/* Columns [BLOCK begin, BLOCK end): the sums of the bias run over all rows in order, whoever takes
+ * which columns. */
+static void mask_columns(void *context, int64_t begin, int64_t end) {
+    const masking_t *m = context;
+    const int width = m->width;
+    const int last = (int)(end * BLOCK) < width ? (int)(end * BLOCK) : width;
+    for (int r = 0; r < m->rows; r++)
+        for (int first = (int)begin * BLOCK; first < last; first += BLOCK) {
+            float y[BLOCK], g[BLOCK];
+            const int n = last - first < BLOCK ? last - first : BLOCK;
+            const size_t at = (size_t)r * (size_t)width + (size_t)first;
+            load(m->grad, at, n, g);
+            if (m->activation != HP_GEMM_LINEAR) {
+                load(m->out, at, n, y);
+                pass(m->activation, n, y, g);
+            }
+            hp_add(m->grad_bias + first, g, n);
+            store(m->passed, at, n, g);
+        }
+}
+
 int64_t nn_dense_backward_weight(const nn_dense_t *layer, int rows, nn_array_t in, nn_array_t out,
                                  nn_array_t grad, nn_array_t passed, float *grad_weight,
                                  float *grad_bias) {
     const int width = layer->out_width;
     memset(grad_bias, 0, (size_t)width * sizeof *grad_bias);
-    for (int r = 0; r < rows; r++)
-        for (int first = 0; first < width; first += BLOCK) {
-            float y[BLOCK], g[BLOCK];
-            const int n = width - first < BLOCK ? width - first : BLOCK;
-            const size_t at = (size_t)r * (size_t)width + (size_t)first;
-            load(grad, at, n, g);
-            if (layer->activation != HP_GEMM_LINEAR) {
-                load(out, at, n, y);
-                pass(layer->activation, n, y, g);
-            }
-            hp_add(grad_bias + first, g, n);
-            store(passed, at, n, g);
-        }
+    masking_t masking = {rows, width, layer->activation, out, grad, passed, grad_bias};
+    hp_parallel((width + BLOCK - 1) / BLOCK, hp_parallel_rows((int64_t)rows * BLOCK), mask_columns,
+                &masking);
     return hp_gemm_multiply(layer->engine,
                             &(hp_gemm_product_t){.m = width,
                                                  .n = layer->in_width,

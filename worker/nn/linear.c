@@ -1,5 +1,6 @@
 #include "worker/nn/linear.h"
 
+#include "common/parallel.h"
 #include "common/vector.h"
 #include "worker/nn/gemm.h"
 
@@ -19,18 +20,31 @@ HP_VECTOR static void add_bias(int rows, int width, bool relu, const nn_real *re
     }
 }
 
+typedef struct {
+    int rows, width;
+    bool relu;
+    const nn_real *bias, *y;
+    nn_real *x, *sum;
+} pass_t;
+
+static void add_bias_rows(void *context, int64_t begin, int64_t end) {
+    const pass_t *p = context;
+    add_bias((int)(end - begin), p->width, p->relu, p->bias, p->x + begin * p->width);
+}
+
 int64_t nn_linear_forward(int rows, int in_width, int out_width, bool relu, const nn_real *in,
                           const nn_real *weight, const nn_real *bias, nn_real *out) {
     int64_t madds = nn_gemm(false, true, rows, out_width, in_width, 1, in, in_width, weight,
                             in_width, 0, out, out_width);
-    add_bias(rows, out_width, relu, bias, out);
+    pass_t pass = {.width = out_width, .relu = relu, .bias = bias, .x = out};
+    hp_parallel(rows, hp_parallel_rows(out_width), add_bias_rows, &pass);
     return madds;
 }
 
 /* g through the ReLU that gave y (NULL: none), and sum += its rows, in one pass. */
-HP_VECTOR static void mask_and_sum(int rows, int width, const nn_real *restrict y,
+HP_VECTOR static void mask_and_sum(int rows, int width, int stride, const nn_real *restrict y,
                                    nn_real *restrict g, nn_real *restrict sum) {
-    for (int r = 0; r < rows; r++, g += width) {
+    for (int r = 0; r < rows; r++, g += stride) {
         if (y == NULL) {
             for (int i = 0; i < width; i++) sum[i] += g[i];
             continue;
@@ -39,15 +53,23 @@ HP_VECTOR static void mask_and_sum(int rows, int width, const nn_real *restrict 
             g[i] = y[i] > 0 ? g[i] : 0;
             sum[i] += g[i];
         }
-        y += width;
+        y += stride;
     }
+}
+
+/* Some columns: the sums run over all rows in order, whoever takes which columns. */
+static void mask_columns(void *context, int64_t begin, int64_t end) {
+    const pass_t *p = context;
+    mask_and_sum(p->rows, (int)(end - begin), p->width, p->y != NULL ? p->y + begin : NULL,
+                 p->x + begin, p->sum + begin);
 }
 
 int64_t nn_linear_backward_weight(int rows, int in_width, int out_width, const nn_real *in,
                                   const nn_real *out, nn_real *grad_out, nn_real *grad_weight,
                                   nn_real *grad_bias) {
     memset(grad_bias, 0, (size_t)out_width * sizeof *grad_bias);
-    mask_and_sum(rows, out_width, out, grad_out, grad_bias);
+    pass_t pass = {.rows = rows, .width = out_width, .y = out, .x = grad_out, .sum = grad_bias};
+    hp_parallel(out_width, hp_parallel_rows(rows), mask_columns, &pass);
     return nn_gemm(true, false, out_width, in_width, rows, 1, grad_out, out_width, in, in_width, 0,
                    grad_weight, in_width);
 }

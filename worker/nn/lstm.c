@@ -1,5 +1,6 @@
 #include "worker/nn/lstm.h"
 
+#include "common/parallel.h"
 #include "common/vector.h"
 #include "worker/nn/gemm.h"
 #include "worker/nn/rows.h"
@@ -84,6 +85,33 @@ HP_VECTOR static void cell_forward(int hidden, const nn_real *restrict bias,
     }
 }
 
+/* The questions of one step, some of them. */
+typedef struct {
+    nn_lstm_t *lstm;
+    int t;
+    nn_real *last;
+} step_t;
+
+/* c of question j before step t. */
+static const nn_real *cell_before(const nn_lstm_t *lstm, int t, int64_t j) {
+    return t > 0 ? lstm->cell + (lstm->start[t - 1] + j) * lstm->hidden : lstm->zero;
+}
+
+static void step_forward(void *context, int64_t begin, int64_t end) {
+    const step_t *s = context;
+    nn_lstm_t *lstm = s->lstm;
+    const int64_t h = lstm->hidden, row = lstm->start[s->t], next_row = lstm->start[s->t + 1];
+    const int going_on = active(lstm, s->t + 1);
+    for (int64_t j = begin; j < end; j++) {
+        const int64_t r = row + j;
+        /* h goes where it is read: the next step's product, or the result. */
+        nn_real *out =
+            j < going_on ? lstm->before + (next_row + j) * h : s->last + lstm->order[j] * h;
+        cell_forward(lstm->hidden, lstm->bias, cell_before(lstm, s->t, j), lstm->gate + r * 4 * h,
+                     lstm->cell + r * h, lstm->squashed + r * h, out);
+    }
+}
+
 int64_t nn_lstm_forward(nn_lstm_t *lstm, const nn_real *in, const nn_real *weight_ih,
                         const nn_real *weight_hh, const nn_real *bias_ih, const nn_real *bias_hh,
                         nn_real *last) {
@@ -95,23 +123,14 @@ int64_t nn_lstm_forward(nn_lstm_t *lstm, const nn_real *in, const nn_real *weigh
                                lstm->in_width, weight_ih, lstm->rounded_ih, lstm->in_width, false,
                                lstm->gate, gates);
     for (int t = 0; t < lstm->steps; t++) {
-        const size_t row = (size_t)lstm->start[t], next_row = (size_t)lstm->start[t + 1];
-        const int rows = active(lstm, t), going_on = active(lstm, t + 1);
+        const size_t row = (size_t)lstm->start[t];
+        const int rows = active(lstm, t);
         if (t > 0)
             madds += nn_product(lstm->engine, false, true, rows, gates, hidden,
                                 lstm->before + row * h, hidden, weight_hh, lstm->rounded_hh, hidden,
                                 true, lstm->gate + row * 4 * h, gates);
-        const nn_real *cell_before =
-            t > 0 ? lstm->cell + (size_t)lstm->start[t - 1] * h : lstm->zero;
-        for (int j = 0; j < rows; j++) {
-            const size_t r = row + (size_t)j;
-            /* h goes where it is read: the next step's product, or the result. */
-            nn_real *out = j < going_on ? lstm->before + (next_row + (size_t)j) * h
-                                        : last + (size_t)lstm->order[j] * h;
-            cell_forward(hidden, lstm->bias, cell_before, lstm->gate + r * 4 * h,
-                         lstm->cell + r * h, lstm->squashed + r * h, out);
-            if (t > 0) cell_before += h;
-        }
+        step_t step = {lstm, t, last};
+        hp_parallel(rows, hp_parallel_rows(4 * (int64_t)hidden), step_forward, &step);
     }
     return madds;
 }
@@ -134,6 +153,17 @@ HP_VECTOR static void cell_backward(int hidden, const nn_real *restrict grad_h,
     }
 }
 
+static void step_backward(void *context, int64_t begin, int64_t end) {
+    const step_t *s = context;
+    nn_lstm_t *lstm = s->lstm;
+    const int64_t h = lstm->hidden;
+    for (int64_t j = begin; j < end; j++) {
+        const int64_t r = lstm->start[s->t] + j;
+        cell_backward(lstm->hidden, lstm->grad_h + j * h, cell_before(lstm, s->t, j),
+                      lstm->squashed + r * h, lstm->gate + r * 4 * h, lstm->grad_c + j * h);
+    }
+}
+
 int64_t nn_lstm_backward_gates(nn_lstm_t *lstm, const nn_real *weight_hh,
                                const nn_real *grad_last) {
     const int hidden = lstm->hidden, gates = 4 * hidden;
@@ -147,14 +177,8 @@ int64_t nn_lstm_backward_gates(nn_lstm_t *lstm, const nn_real *weight_hh,
                    h * sizeof(nn_real));
             memset(lstm->grad_c + (size_t)j * h, 0, h * sizeof(nn_real));
         }
-        const nn_real *cell_before =
-            t > 0 ? lstm->cell + (size_t)lstm->start[t - 1] * h : lstm->zero;
-        for (int j = 0; j < rows; j++) {
-            const size_t r = row + (size_t)j;
-            cell_backward(hidden, lstm->grad_h + (size_t)j * h, cell_before, lstm->squashed + r * h,
-                          lstm->gate + r * 4 * h, lstm->grad_c + (size_t)j * h);
-            if (t > 0) cell_before += h;
-        }
+        step_t step = {lstm, t, NULL};
+        hp_parallel(rows, hp_parallel_rows(4 * (int64_t)hidden), step_backward, &step);
         if (t > 0)
             madds += nn_product(lstm->engine, false, false, rows, hidden, gates,
                                 lstm->gate + row * 4 * h, gates, weight_hh, lstm->rounded_hh,

@@ -1,5 +1,6 @@
 #include "worker/nn/presence.h"
 
+#include "common/parallel.h"
 #include "worker/nn/gemm.h"
 #include "worker/nn/rows.h"
 
@@ -17,11 +18,23 @@ int nn_presence_offsets(const nn_batch_t *batch, int *offset) {
     return offset[batch->questions];
 }
 
-void nn_squared_norms(int rows, int width, const nn_real *x, nn_real *norm) {
-    for (int r = 0; r < rows; r++) {
-        const nn_real *row = nn_row_const(x, r, width);
-        norm[r] = nn_dot(width, row, row);
+typedef struct {
+    int width;
+    const nn_real *x;
+    nn_real *norm;
+} norms_t;
+
+static void norms_of(void *context, int64_t begin, int64_t end) {
+    const norms_t *n = context;
+    for (int64_t r = begin; r < end; r++) {
+        const nn_real *row = n->x + r * n->width;
+        n->norm[r] = nn_dot(n->width, row, row);
     }
+}
+
+void nn_squared_norms(int rows, int width, const nn_real *x, nn_real *norm) {
+    norms_t norms = {width, x, norm};
+    hp_parallel(rows, hp_parallel_rows(width), norms_of, &norms);
 }
 
 void nn_presence_image_only(const nn_batch_t *batch, const nn_real *norm, const int *offset,
