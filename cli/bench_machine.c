@@ -1,11 +1,11 @@
 #include "cli/bench_machine.h"
 
 #include "common/clock.h"
+#include "common/cores.h"
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "worker/model.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +72,7 @@ static hp_status_t measure_copy(size_t bytes, double *rate_p, hp_error_t *err) {
 
 hp_status_t cli_bench_machine(const hp_config_t *config, bool small, cli_bench_machine_t *machine,
                               hp_error_t *err) {
-    cpu_set_t set;
-    machine->cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    machine->cores = hp_usable_cores();
     snprintf(machine->cpu, sizeof machine->cpu, "unknown");
     FILE *info = fopen("/proc/cpuinfo", "r");
     char line[256];

@@ -1,4 +1,5 @@
 #include "cli/doctor.h"
+#include "common/cores.h"
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "common/store.h"
@@ -12,7 +13,6 @@
 #include <inttypes.h>
 #include <link.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -114,7 +114,6 @@ static void describe_kernels(char *text, size_t bytes) {
 
 void doctor_machine(doctor_machine_t *machine) {
     XXH128_hash_t hash;
-    cpu_set_t set;
     memset(machine, 0, sizeof *machine);
     machine->bytes = sizeof *machine;
     if (hash_file("/proc/self/exe", &hash))
@@ -122,8 +121,7 @@ void doctor_machine(doctor_machine_t *machine) {
                  hash.high64, hash.low64);
     describe_kernels(machine->kernel, sizeof machine->kernel);
     machine->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    machine->allowed =
-        sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : machine->cores;
+    machine->allowed = hp_usable_cores();
     machine->memory = available_memory();
     find_networks(machine);
     dl_iterate_phdr(see_object, machine);

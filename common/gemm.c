@@ -1,9 +1,9 @@
 #include "common/gemm.h"
 
+#include "common/cores.h"
 #include "common/gemm_dnnl.h"
 
 #include <cblas.h>
-#include <sched.h>
 #include <stdio.h>
 
 static CBLAS_TRANSPOSE op(bool transposed) { return transposed ? CblasTrans : CblasNoTrans; }
@@ -23,13 +23,8 @@ int64_t hp_gemm_double(bool a_transposed, bool b_transposed, int m, int n, int k
     return (int64_t)m * n * k;
 }
 
-static int usable_cores(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 void hp_gemm_set_threads(int threads) {
-    if (threads <= 0) threads = usable_cores();
+    if (threads <= 0) threads = hp_usable_cores();
     openblas_set_num_threads(threads);
     hp_dnnl_set_threads(threads);
 }
