@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/start.h"
+#include "common/cores.h"
 #include "common/gemm.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -12,7 +13,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -93,11 +93,20 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
     return HP_OK;
 }
 
+/* cluster.server_threads: auto is the cores this process may use, shared with the host's other
+ * ranks. */
+static int server_threads(const cli_plan_t *plan, const hp_transport_t *transport) {
+    enum { MOST = 4 };
+    if (plan->config.cluster.server_threads > 0) return plan->config.cluster.server_threads;
+    const int ranks = transport != NULL ? hp_transport_local_ranks(transport) : 1;
+    const int threads = hp_usable_cores() / ranks;
+    return threads < 1 ? 1 : threads < MOST ? threads : MOST;
+}
+
 /* cluster.threads: auto is the cores this process may use, shared with the host's other workers. */
 static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transport) {
     if (plan->config.cluster.threads > 0) return plan->config.cluster.threads;
-    cpu_set_t cores;
-    int usable = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    int usable = hp_usable_cores();
     int neighbours = 1;
     if (transport != NULL) {
         neighbours = 0;
@@ -118,6 +127,7 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
         .transport = transport,
         .config = &plan->config,
         .params = &rank->start.params,
+        .threads = server_threads(plan, rank->transport),
         .servers = plan->servers,
         .workers = plan->workers,
         .run = plan->run,

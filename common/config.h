@@ -136,6 +136,7 @@ typedef struct {
         int servers;
         hp_placement_t placement; /* of servers over hosts */
         int threads;              /* a worker's compute threads; 0: auto */
+        int server_threads;       /* a server's, for Adam; 0: auto */
         hp_consistency_t consistency;
         int staleness;
         int sync_shards;        /* units of a step; 0: the number of workers at the first start */

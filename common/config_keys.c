@@ -199,6 +199,10 @@ const hp_key_t hp_keys[] = {
             "by host; alone: packed, on hosts without workers. --placement overrides it."},
     {KEY(cluster.threads), .initial = "auto", RANGE(0, 1024), .zero = "auto", RESUMABLE,
      .doc = "Compute threads of a worker. auto: the host's cores shared by its workers."},
+    {KEY(cluster.server_threads), .initial = "auto", RANGE(0, 64), .zero = "auto", RESUMABLE,
+     .doc =
+         "Threads that run Adam in a server. auto: the host's cores shared by its ranks, at most "
+         "4: what memory keeps up with. The bits do not depend on it."},
     {KEY(cluster.consistency), .initial = "async", .choices = "sync|bounded|async", RESUMABLE,
      .doc = "sync: one step from the mean gradient of sync_shards units, the same bits on any "
             "number of ranks. async: a step for each push. bounded: async, and no worker leads the "

@@ -4,30 +4,86 @@
 #include "common/memory.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+
+enum { MOST_HELPERS = 63 };
 
 struct ps_applier {
     ps_shard_t *shard;
     hp_transport_t *transport;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t bell;
+    pthread_cond_t bell; /* for the thread: a job, or the helpers are done */
     bool quit;
+    /* helpers: chunks of a job are shared out among the thread and them */
+    pthread_t helper[MOST_HELPERS];
+    int helpers, working;
+    bool dismissed; /* the thread is gone */
+    uint64_t round; /* jobs that helpers were called to */
+    pthread_cond_t call;
+    ps_job_t *job;
+    atomic_int next; /* chunk */
     double seconds;
     int capacity;
     ps_job_t *ring;              /* [capacity] */
     uint64_t given, done, taken; /* ring[i % capacity]: taken <= done <= given */
 };
 
-static void run(ps_applier_t *a, ps_job_t *job) {
-    int chunks = ps_shard_chunks(a->shard);
-    job->status = HP_OK;
-    for (int i = 0; i < chunks && job->status == HP_OK; i++) {
-        if (job->part != NULL) ps_shard_fold(a->shard, i, job->first, job->weight, &job->part[i]);
-        if (job->norm != NULL) job->norm[i] = ps_shard_norm(a->shard, i);
-        if (!job->update) continue;
-        job->status = ps_shard_update(a->shard, i, &job->how, &job->err);
-        hp_transport_wake(a->transport); /* pulls may wait for this chunk */
+static hp_status_t run_chunk(ps_applier_t *a, const ps_job_t *job, int i, hp_error_t *err) {
+    if (job->part != NULL) ps_shard_fold(a->shard, i, job->first, job->weight, &job->part[i]);
+    if (job->norm != NULL) job->norm[i] = ps_shard_norm(a->shard, i);
+    if (!job->update) return HP_OK;
+    hp_status_t status = ps_shard_update(a->shard, i, &job->how, err);
+    hp_transport_wake(a->transport); /* pulls may wait for this chunk */
+    return status;
+}
+
+/* Chunks one after another, until none is left. They have nothing in common: who takes which does
+ * not change a bit. */
+static void run_chunks(ps_applier_t *a, ps_job_t *job) {
+    const int chunks = ps_shard_chunks(a->shard);
+    for (int i; (i = atomic_fetch_add(&a->next, 1)) < chunks;) {
+        hp_error_t err;
+        hp_status_t status = run_chunk(a, job, i, &err);
+        if (status == HP_OK) continue;
+        pthread_mutex_lock(&a->lock);
+        if (job->status == HP_OK) job->err = err;
+        job->status = status;
+        pthread_mutex_unlock(&a->lock);
     }
+}
+
+static void *help(void *context) {
+    ps_applier_t *a = context;
+    pthread_mutex_lock(&a->lock);
+    for (uint64_t round = 0; !a->dismissed;) {
+        if (a->round == round) {
+            pthread_cond_wait(&a->call, &a->lock);
+            continue;
+        }
+        round = a->round;
+        pthread_mutex_unlock(&a->lock);
+        run_chunks(a, a->job);
+        pthread_mutex_lock(&a->lock);
+        if (--a->working == 0) pthread_cond_signal(&a->bell);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+static void run(ps_applier_t *a, ps_job_t *job) {
+    job->status = HP_OK;
+    pthread_mutex_lock(&a->lock);
+    atomic_store(&a->next, 0);
+    a->job = job;
+    a->working = a->helpers;
+    a->round++;
+    if (a->helpers > 0) pthread_cond_broadcast(&a->call);
+    pthread_mutex_unlock(&a->lock);
+    run_chunks(a, job);
+    pthread_mutex_lock(&a->lock);
+    while (a->working > 0) pthread_cond_wait(&a->bell, &a->lock);
+    pthread_mutex_unlock(&a->lock);
     if (job->hold != NULL) ps_shard_hold(a->shard, job->hold, job->held);
 }
 
@@ -53,8 +109,28 @@ static void *work(void *context) {
     return NULL;
 }
 
+/* Without the lock; the thread is not there. */
+static void dismiss(ps_applier_t *a) {
+    pthread_mutex_lock(&a->lock);
+    a->dismissed = true;
+    pthread_cond_broadcast(&a->call);
+    pthread_mutex_unlock(&a->lock);
+    for (int i = 0; i < a->helpers; i++) pthread_join(a->helper[i], NULL);
+    pthread_cond_destroy(&a->call);
+    pthread_cond_destroy(&a->bell);
+    pthread_mutex_destroy(&a->lock);
+    hp_free(a->ring);
+    hp_free(a);
+}
+
+static bool start_threads(ps_applier_t *a, int threads) {
+    for (; a->helpers < threads - 1 && a->helpers < MOST_HELPERS; a->helpers++)
+        if (pthread_create(&a->helper[a->helpers], NULL, help, a) != 0) return false;
+    return pthread_create(&a->thread, NULL, work, a) == 0;
+}
+
 hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int capacity,
-                             ps_applier_t **applier_p, hp_error_t *err) {
+                             int threads, ps_applier_t **applier_p, hp_error_t *err) {
     void *p = NULL, *ring = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_applier_t), "applier", err));
     hp_status_t st = hp_allocate(&ring, (size_t)capacity, sizeof(ps_job_t), "applier", err);
@@ -69,11 +145,9 @@ hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int c
     a->ring = ring;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->bell, NULL);
-    if (pthread_create(&a->thread, NULL, work, a) != 0) {
-        pthread_cond_destroy(&a->bell);
-        pthread_mutex_destroy(&a->lock);
-        hp_free(a->ring);
-        hp_free(a);
+    pthread_cond_init(&a->call, NULL);
+    if (!start_threads(a, threads)) {
+        dismiss(a);
         return hp_fail(err, HP_MEMORY, "no thread for the optimizer");
     }
     *applier_p = a;
@@ -87,10 +161,7 @@ void ps_applier_stop(ps_applier_t *a) {
     pthread_cond_signal(&a->bell);
     pthread_mutex_unlock(&a->lock);
     pthread_join(a->thread, NULL);
-    pthread_cond_destroy(&a->bell);
-    pthread_mutex_destroy(&a->lock);
-    hp_free(a->ring);
-    hp_free(a);
+    dismiss(a);
 }
 
 hp_status_t ps_applier_give(ps_applier_t *a, const ps_job_t *job, hp_error_t *err) {

@@ -1,5 +1,6 @@
-/* The thread that computes: sums gradients and runs Adam, job by job in the order given. It never
- * communicates; the communication thread gives it jobs and takes back what is done. */
+/* The thread that computes: sums gradients and runs Adam, job by job in the order given. With
+ * `threads` above 1 the chunks of a job are shared out among so many. It never communicates; the
+ * communication thread gives it jobs and takes back what is done. */
 #ifndef PS_APPLIER_H
 #define PS_APPLIER_H
 
@@ -26,7 +27,7 @@ typedef struct {
 
 /* `transport` is woken when a chunk is published and when a job is done. */
 hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int capacity,
-                             ps_applier_t **applier_p, hp_error_t *err) HP_MUST_CHECK;
+                             int threads, ps_applier_t **applier_p, hp_error_t *err) HP_MUST_CHECK;
 /* Jobs not begun are dropped. NULL is fine. */
 void ps_applier_stop(ps_applier_t *applier);
 

@@ -310,7 +310,7 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
     HP_TRY(ps_push_create(s, err));
     HP_TRY(ps_order_create(s, err));
     HP_TRY(ps_cut_create(s, err));
-    HP_TRY(ps_applier_start(s->shard, s->transport, s->slots + 8, &s->applier, err));
+    HP_TRY(ps_applier_start(s->shard, s->transport, s->slots + 8, o->threads, &s->applier, err));
     open_log(s);
     return HP_OK;
 }

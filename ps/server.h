@@ -26,6 +26,7 @@ typedef struct {
     hp_transport_t *transport;
     const hp_config_t *config;
     const hp_params_t *params;
+    int threads;          /* that run Adam; 0 is 1 */
     int servers, workers; /* ranks 0 .. servers-1 are servers, the rest workers */
     const char *run;      /* run folder */
     const char

@@ -356,6 +356,7 @@ static void make_case(case_t *c, uint64_t seed) {
     }
     f->gather = f->config.cluster.consistency == HP_BOUNDED && !c->loses && !f->barred &&
                 c->dead_server < 0;
+    f->config.cluster.server_threads = upto(&r, 0, 3);
     f->config.cluster.wire = upto(&r, 0, 2) == 0 ? HP_BF16 : HP_FP32;
 }
 

@@ -226,6 +226,7 @@ hp_status_t fake_rank(fake_t *f, hp_transport_t *t, hp_error_t *err) {
     const ps_server_options_t options = {.transport = t,
                                          .config = &f->config,
                                          .params = &f->params,
+                                         .threads = f->config.cluster.server_threads,
                                          .servers = servers,
                                          .workers = f->workers,
                                          .run = f->barred && rank == 0 ? "/dev/null" : f->run,

@@ -81,6 +81,7 @@ static void sync_everywhere(double clip, bool dense, hp_precision_t wire) {
             fake_begin(&f, HP_SYNC, servers, workers, 5);
             f.config.optimizer.clip_norm = clip;
             f.config.cluster.wire = wire;
+            f.config.cluster.server_threads = servers + workers - 1;
             f.config.cluster.slots = 2 + workers % 2;
             f.seed = (uint64_t)(servers * 10 + workers);
             run_well(&f);
