@@ -129,5 +129,5 @@ bad "--json: cannot write '$work/none/a.json'" eval "$work/a" --json "$work/none
 bad "--results: cannot write '$work/none/a'" eval "$work/a" --results "$work/none/a"
 bad "--json: cannot write" eval "$work/a" --json "$work/config.yaml/a.json"
 bad "it is a folder" eval "$work/a" --json "$work/a"
-bad "does not fit" eval "$work/a" --set data.coords=none
+bad "do not fit" eval "$work/a" --set data.coords=none
 exit 0
