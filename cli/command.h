@@ -22,6 +22,7 @@ hp_status_t cli_data_merge(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_subset(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_info(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_verify(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_data_split(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_train(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_eval(int argc, char **argv, hp_error_t *err);

@@ -10,6 +10,7 @@ static const cli_command_t table[] = {
     {"bench", "time the reading of features, raw and sparse", cli_data_bench},
     {"info", "say what is in a store", cli_data_info},
     {"merge", "make one store of several", cli_data_merge},
+    {"split", "make a store with other splits", cli_data_split},
     {"subset", "make a store of a part of another", cli_data_subset},
     {"verify", "find damage in a store", cli_data_verify},
     {"synth", "make a data set: sort-of-clevr", cli_data_synth},

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 enum { IDENTITY = 60000, NONE = -1 };
 
 /* A store that is read. */
@@ -172,8 +175,16 @@ static hp_status_t each_question(job_t *job, source_t *source, const hp_split_t 
     return HP_OK;
 }
 
+static hp_status_t each_dealt(job_t *job, uint32_t number, take_t take, hp_error_t *err) {
+    source_t *source = &job->source[0];
+    for (uint64_t q = 0; q < source->info->questions; q++)
+        if (job->combine->split_of[q] == number) HP_TRY(take(job, source, q, err));
+    return HP_OK;
+}
+
 static hp_status_t each_of_split(job_t *job, uint32_t number, take_t take, hp_error_t *err) {
     uint64_t taken = 0;
+    if (job->combine->split_of != NULL) return each_dealt(job, number, take, err);
     for (int s = 0; s < job->combine->stores; s++) {
         const hp_store_info_t *info = job->source[s].info;
         for (int k = 0; k < info->splits; k++)
@@ -194,13 +205,15 @@ static hp_status_t select_questions(job_t *job, hp_error_t *err) {
     const wk_combine_t *c = job->combine;
     uint32_t number;
     int split;
-    for (int i = 0; i < c->splits; i++) {
+    for (int i = 0; c->split_of != NULL && i < c->splits; i++)
+        HP_TRY(wk_strings_add(&job->splits, c->split[i], strlen(c->split[i]), &number, err));
+    for (int i = 0; c->split_of == NULL && i < c->splits; i++) {
         bool found = false;
         for (int s = 0; s < c->stores && !found; s++)
             found = hp_store_find_split(job->source[s].store, c->split[i], &split, err) == HP_OK;
         if (!found) return HP_INPUT; /* the last error lists what there is */
     }
-    for (int s = 0; s < c->stores; s++)
+    for (int s = 0; c->split_of == NULL && s < c->stores; s++)
         for (int k = 0; k < job->source[s].info->splits; k++) {
             const char *name = job->source[s].info->split[k].name;
             if (wanted_split(c, name))
@@ -413,7 +426,7 @@ static int ascending(const void *a, const void *b) {
 static hp_status_t check_ids(job_t *job, uint64_t first, const char *split, hp_error_t *err) {
     uint64_t n = job->report.questions - first;
     int64_t *id = job->id + first;
-    if (n < 2 || job->combine->stores < 2) return HP_OK;
+    if (n < 2 || (job->combine->stores < 2 && job->combine->split_of == NULL)) return HP_OK;
     qsort(id, n, sizeof *id, ascending);
     for (uint64_t i = 1; i < n; i++)
         if (id[i] == id[i - 1])
@@ -487,6 +500,9 @@ static hp_status_t open_writer(job_t *job, hp_error_t *err) {
     job->identity = p;
     int n = snprintf(job->identity, IDENTITY, "combine %d %" PRIu64 " %d %d %" PRIu32 "\n",
                      c->first_vocabulary, c->most, c->encode, (int)c->encoding, job->listed.count);
+    if (c->split_of != NULL)
+        n += snprintf(job->identity + n, (size_t)(IDENTITY - n), "dealt %016" PRIx64 "\n",
+                      (uint64_t)XXH3_64bits(c->split_of, job->source[0].info->questions));
     for (uint32_t i = 0; n < IDENTITY && i < job->splits.count; i++)
         n += snprintf(job->identity + n, (size_t)(IDENTITY - n), "%s\n",
                       wk_strings_get(&job->splits, i));

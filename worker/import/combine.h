@@ -20,9 +20,12 @@ typedef struct {
      * left out, unless the stores have no questions. */
     int splits;
     const char *const *split; /* NULL: all */
-    const char *images;       /* a text file with an image's name on each line; NULL: all */
-    uint64_t most;            /* questions of a split, the first ones; 0: all */
-    bool encode;              /* features anew, by `encoding`; else as the stores have them */
+    /* Other splits, of one store: question q goes to split[split_of[q]], or nowhere where that is
+     * no split's number. NULL: they stay where they are. [questions] */
+    const uint8_t *split_of;
+    const char *images; /* a text file with an image's name on each line; NULL: all */
+    uint64_t most;      /* questions of a split, the first ones; 0: all */
+    bool encode;        /* features anew, by `encoding`; else as the stores have them */
     hp_encoding_t encoding;
     const char *command; /* provenance */
     /* Called now and then. May be NULL. */
