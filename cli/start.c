@@ -9,6 +9,7 @@
 #include "common/run_ranks.h"
 #include "worker/data/batch.h"
 #include "worker/validate.h"
+#include "worker/vectors.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -206,6 +207,37 @@ static hp_status_t tidy(const char *run, hp_error_t *err) {
     return hp_checkpoint_clean(run, err);
 }
 
+/* Word vectors: the run begins with a checkpoint of step 0 that has them, as if it were resumed. */
+static hp_status_t begin_with_vectors(cli_start_t *start, hp_log_t *log, hp_error_t *err) {
+    cli_plan_t *plan = &start->plan;
+    const hp_config_t *config = &plan->config;
+    const hp_store_info_t *info = hp_store_info(start->store);
+    const bool zero = config->model.question.vectors_missing == HP_VECTORS_ZERO;
+    const int row = hp_params_find(&start->params, "question.embedding.weight");
+    wk_vectors_report_t found;
+    void *p = NULL;
+    if (config->model.question.vectors[0] == '\0') return HP_OK;
+    if (row < 0) return hp_fail(err, HP_INTERNAL, "the model has no word embedding");
+    HP_TRY(hp_allocate(&p, (size_t)start->params.total, sizeof(float), "weights", err));
+    float *weights = p;
+    hp_params_initialise(&start->params, (uint64_t)config->run.seed, 0, start->params.total,
+                         weights);
+    hp_status_t status = wk_vectors_read(config->model.question.vectors, info->words, info->word,
+                                         config->model.question.embedding, zero,
+                                         weights + start->params.param[row].offset, &found, err);
+    if (status != HP_OK) hp_fail_prefix(err, "model.question.vectors");
+    if (status == HP_OK)
+        status = hp_checkpoint_write_first(plan->run, &start->params, weights, start->yaml,
+                                           plan->digest, err);
+    hp_free(p);
+    if (status != HP_OK) return status;
+    plan->resume_step = 0;
+    hp_log(log, HP_LOG_INFO, "%d of %d words have a vector in %s; the other %d begin %s",
+           found.found, info->words, config->model.question.vectors, found.missing,
+           zero ? "at zero" : "at random");
+    return HP_OK;
+}
+
 static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start, hp_log_t *log,
                                 hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
@@ -221,6 +253,7 @@ static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start
     plan->start++;
     HP_TRY(hp_config_yaml(&plan->config, &start->yaml, err));
     HP_TRY(hp_run_write_file(plan->run, "config.yaml", start->yaml, strlen(start->yaml), err));
+    if (!args->resume) HP_TRY(begin_with_vectors(start, log, err));
     if (getrandom(&plan->token, sizeof plan->token, 0) != (ssize_t)sizeof plan->token)
         plan->token = (uint64_t)time(NULL);
     return hp_run_probe_leave(plan->run, plan->token, err);
@@ -230,6 +263,7 @@ static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start
 static void leave_folder(cli_start_t *start) {
     if (start->lock == NULL) return;
     hp_run_probe_remove(start->plan.run, start->plan.token);
+    if (start->plan.resume_step == 0) hp_checkpoint_remove_first(start->plan.run);
     hp_run_discard(start->plan.run, start->lock);
     start->lock = NULL;
 }

@@ -88,6 +88,9 @@ hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params
                                       const float *weights, const char *config_yaml,
                                       const char *store_digest, hp_error_t *err) HP_MUST_CHECK;
 
+/* Take it back: the run did not come to start. */
+void hp_checkpoint_remove_first(const char *run);
+
 /* A checkpoint that failed on some server: remove what was written of it. */
 void hp_checkpoint_discard(const char *run, int64_t step);
 

@@ -1,4 +1,5 @@
 #include "common/checkpoint.h"
+#include "common/checkpoint_format.h"
 #include "common/memory.h"
 #include "common/shard_plan.h"
 
@@ -30,4 +31,10 @@ hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params
     if (status != HP_OK) hp_checkpoint_discard(run, 0);
     hp_shard_plan_release(&plan);
     return status;
+}
+
+void hp_checkpoint_remove_first(const char *run) {
+    char folder[HP_CHECKPOINT_PATH];
+    if (hp_checkpoint_folder(run, 0, "", folder, NULL) == HP_OK)
+        (void)hp_checkpoint_remove_folder(folder);
 }

@@ -21,6 +21,7 @@ typedef enum { HP_NORM_IMAGE_RMS, HP_NORM_IMAGE, HP_NORM_CELL, HP_NORM_NONE } hp
 typedef enum { HP_COORDS_NONE, HP_COORDS_XY, HP_COORDS_BOX } hp_coords_t;
 typedef enum { HP_LABELS_MOST_FREQUENT, HP_LABELS_SAMPLED, HP_LABELS_SOFT } hp_labels_t;
 typedef enum { HP_SOFT_BINARY, HP_SOFT_CROSS_ENTROPY } hp_soft_loss_t;
+typedef enum { HP_VECTORS_RANDOM, HP_VECTORS_ZERO } hp_vectors_missing_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
 typedef enum { HP_GEMM_AUTO, HP_GEMM_OPENBLAS, HP_GEMM_ONEDNN } hp_gemm_backend_t;
 typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;
@@ -88,6 +89,8 @@ typedef struct {
         struct {
             int embedding, lstm;
             double dropout;
+            char vectors[HP_CONFIG_STRING]; /* a file of word vectors; "": none */
+            hp_vectors_missing_t vectors_missing;
         } question;
         struct {
             char trunk[32];               /* features | cnn */

@@ -92,6 +92,11 @@ const hp_key_t hp_keys[] = {
     {KEY(model.question.lstm), .initial = "512", RANGE(1, 65536), .doc = "Width of the LSTM."},
     {KEY(model.question.dropout), .initial = "0", RANGE(0, 0.95),
      .doc = "Share of the LSTM's last state that is dropped in training."},
+    {KEY(model.question.vectors), .initial = "",
+     .doc = "Text file of word vectors (GloVe's) that the embedding begins with; they are trained "
+            "with the rest. As wide as model.question.embedding. \"\": none."},
+    {KEY(model.question.vectors_missing), .initial = "random", .choices = "random|zero",
+     .doc = "How words begin that the file of vectors lacks."},
     {KEY(model.image.trunk), .initial = "features", .choices = "features|cnn",
      .doc = "Where cells come from: features that the store holds, or a cnn over its pixels."},
     {KEY(model.image.filters), .initial = "[24, 24, 24, 24]", RANGE(1, 65536),
