@@ -45,6 +45,7 @@ static hp_status_t read_config(const cli_train_args_t *args, hp_config_t *config
     hp_config_t before = *config;
     for (int i = 0; i < args->sets; i++) HP_TRY(hp_config_set(config, args->set[i], err));
     if (args->servers > 0) config->cluster.servers = args->servers;
+    if (args->spares >= 0) config->cluster.spares = args->spares;
     if (args->placement != NULL) {
         char assignment[64];
         snprintf(assignment, sizeof assignment, "cluster.placement=%s", args->placement);
@@ -68,6 +69,7 @@ static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int r
                config->cluster.servers);
         config->cluster.servers = 1;
     }
+    if (!launched) config->cluster.spares = 0;
     if (config->cluster.servers >= ranks)
         return hp_fail(
             err, HP_INPUT,
@@ -76,7 +78,14 @@ static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int r
             config->cluster.servers, ranks, ranks - 1, ranks < 2 ? " (mpirun -np 2 or more)" : "");
     plan->servers = config->cluster.servers;
     plan->workers = ranks - plan->servers;
-    if (config->cluster.sync_shards == 0) config->cluster.sync_shards = plan->workers;
+    int active = plan->workers - config->cluster.spares;
+    if (active < 1)
+        return hp_fail(
+            err, HP_INPUT,
+            "cluster.spares: %d spare ranks leave no worker among %d that are no server; "
+            "allowed: 0 to %d",
+            config->cluster.spares, plan->workers, plan->workers - 1);
+    if (config->cluster.sync_shards == 0) config->cluster.sync_shards = active;
     return HP_OK;
 }
 

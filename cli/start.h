@@ -18,6 +18,7 @@ typedef struct {
     const char *run;
     const char *placement; /* NULL: as the configuration says */
     int servers;           /* 0: as the configuration says */
+    int spares;            /* -1: the same */
     bool resume;
     int sets;
     char **set; /* [sets] assignments, owned by argv */
@@ -27,13 +28,13 @@ typedef struct {
  * run the same program; `bytes` and `magic` catch a mixture of builds. */
 typedef struct {
     uint64_t magic;
-    uint64_t bytes; /* of this struct */
-    int32_t status; /* HP_OK, or what went wrong on rank 0, which has said so */
-    int32_t servers, workers;
-    int64_t start;       /* the how manieth start of the run, from 1 */
-    int64_t resume_step; /* the checkpoint to go on from; -1: from the beginning */
-    int64_t steps;       /* where the run will end, or 0 where it is not known */
-    int64_t total;       /* elements of the parameter block, a check */
+    uint64_t bytes;           /* of this struct */
+    int32_t status;           /* HP_OK, or what went wrong on rank 0, which has said so */
+    int32_t servers, workers; /* spare ones among them: config.cluster.spares */
+    int64_t start;            /* the how manieth start of the run, from 1 */
+    int64_t resume_step;      /* the checkpoint to go on from; -1: from the beginning */
+    int64_t steps;            /* where the run will end, or 0 where it is not known */
+    int64_t total;            /* elements of the parameter block, a check */
     uint64_t epoch_examples, token;
     int32_t valid_parts; /* of an evaluation while training; 0: none */
     char run[CLI_PATH];

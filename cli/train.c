@@ -25,6 +25,8 @@ static const char usage[] =
     "  --run RUN        folder for configuration, checkpoints and logs; must not exist yet\n"
     "  --resume         go on with RUN from its newest whole checkpoint, by its own configuration\n"
     "  --servers S      ranks that hold the weights (cluster.servers)\n"
+    "  --spares N       ranks that sleep until a worker is lost and take its place "
+    "(cluster.spares)\n"
     "  --placement P    servers over hosts: spread, packed or alone (cluster.placement)\n"
     "  --set KEY=VALUE  override a key of the configuration: --set optimizer.lr=3e-4\n\n"
     "SIGINT, SIGTERM and SIGUSR2 write a checkpoint and stop; a second one ends at once.\n"
@@ -39,21 +41,24 @@ typedef struct {
     bool clean; /* every peer has said goodbye: MPI can be finalised */
 } rank_t;
 
-static hp_status_t parse_servers(const char *text, int *servers_p, hp_error_t *err) {
+static hp_status_t parse_ranks(const char *option, const char *text, int least, int *ranks_p,
+                               hp_error_t *err) {
     char *end;
     long n = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || n < 1 || n > 4096)
-        return hp_fail(err, HP_INPUT, "--servers %s: a number from 1 to 4096 is allowed", text);
-    *servers_p = (int)n;
+    if (end == text || *end != '\0' || n < least || n > 4096)
+        return hp_fail(err, HP_INPUT, "%s %s: a number from %d to 4096 is allowed", option, text,
+                       least);
+    *ranks_p = (int)n;
     return HP_OK;
 }
 
 /* *help_p: --help was asked for. args->set has room for argc assignments. */
 static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *help_p,
                          hp_error_t *err) {
-    enum { RUN = 1, SERVERS, PLACEMENT, RESUME, SET };
+    enum { RUN = 1, SERVERS, SPARES, PLACEMENT, RESUME, SET };
     static const struct option options[] = {{"run", required_argument, NULL, RUN},
                                             {"servers", required_argument, NULL, SERVERS},
+                                            {"spares", required_argument, NULL, SPARES},
                                             {"resume", no_argument, NULL, RESUME},
                                             {"set", required_argument, NULL, SET},
                                             {"placement", required_argument, NULL, PLACEMENT},
@@ -66,7 +71,10 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
             args->run = optarg;
             break;
         case SERVERS:
-            HP_TRY(parse_servers(optarg, &args->servers, err));
+            HP_TRY(parse_ranks("--servers", optarg, 1, &args->servers, err));
+            break;
+        case SPARES:
+            HP_TRY(parse_ranks("--spares", optarg, 0, &args->spares, err));
             break;
         case PLACEMENT:
             args->placement = optarg;
@@ -110,7 +118,8 @@ static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transpo
     int neighbours = 1;
     if (transport != NULL) {
         neighbours = 0;
-        for (int r = plan->servers; r < hp_transport_size(transport); r++)
+        int active = hp_transport_size(transport) - plan->config.cluster.spares;
+        for (int r = plan->servers; r < active; r++)
             neighbours +=
                 strcmp(hp_transport_peer_host(transport, r), hp_transport_host(transport)) == 0;
     }
@@ -169,8 +178,11 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
     if (worker == 0) {
         char kernel[256];
         wk_model_describe_products(&plan->config, kernel, sizeof kernel);
-        hp_log(rank->log, HP_LOG_INFO, "%d server%s, %d worker%s, %d parameters; %s", plan->servers,
-               plan->servers > 1 ? "s" : "", plan->workers, plan->workers > 1 ? "s" : "",
+        int spares = plan->config.cluster.spares, active = plan->workers - spares;
+        char also[32] = "";
+        if (spares > 0) snprintf(also, sizeof also, ", %d spare", spares);
+        hp_log(rank->log, HP_LOG_INFO, "%d server%s, %d worker%s%s, %d parameters; %s",
+               plan->servers, plan->servers > 1 ? "s" : "", active, active > 1 ? "s" : "", also,
                (int)plan->total, kernel);
     }
     wk_train_totals_t totals;
@@ -294,7 +306,7 @@ static void say_why(hp_error_t *err) {
 
 hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     rank_t rank = {.transport = NULL};
-    cli_train_args_t args = {0};
+    cli_train_args_t args = {.spares = -1};
     cli_signals_t *signals = NULL;
     void *set = NULL;
     bool launched = hp_transport_launched();

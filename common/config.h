@@ -137,6 +137,7 @@ typedef struct {
     } optimizer;
     struct {
         int servers;
+        int spares;               /* workers that sleep until one is lost */
         hp_placement_t placement; /* of servers over hosts */
         int threads;              /* a worker's compute threads; 0: auto */
         int server_threads;       /* a server's, for Adam; 0: auto */

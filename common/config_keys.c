@@ -202,6 +202,9 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.placement), .initial = "spread", .choices = "spread|packed|alone", RESUMABLE,
      .doc = "Where the servers are. spread: one on each host in turn, beside workers; packed: host "
             "by host; alone: packed, on hosts without workers. --placement overrides it."},
+    {KEY(cluster.spares), .initial = "0", RANGE(0, 4096), .unit = "ranks", RESUMABLE,
+     .doc = "The last ranks sleep, and each takes the place of a worker that is lost. --spares "
+            "overrides it."},
     {KEY(cluster.threads), .initial = "auto", RANGE(0, 1024), .zero = "auto", RESUMABLE,
      .doc = "Compute threads of a worker. auto: the host's cores shared by its workers."},
     {KEY(cluster.server_threads), .initial = "auto", RANGE(0, 64), .zero = "auto", RESUMABLE,

@@ -62,6 +62,8 @@ typedef struct {
     ps_presence_t presence;
     uint32_t incarnation;
     bool suspended, lost;
+    bool spare;         /* sleeps: server 0 gives it nothing */
+    int room;           /* units it holds at once */
     double heard;       /* when it last gave a sign of life; server 0 */
     bool owes_farewell; /* said goodbye; is answered when its sends are done */
     unsigned drained;   /* the pull it gave up */
@@ -165,6 +167,7 @@ struct ps_server {
     bool over;         /* END came, or was sent */
     bool leaving;      /* nothing more to do but farewells */
     bool lossy;        /* a worker is lost */
+    int vacant;        /* places of workers that no spare has taken; server 0 */
     double looked;     /* when server 0 last looked who speaks */
     ps_peers_t peers;
     bool abandoned;      /* some rank never said goodbye */
@@ -239,6 +242,13 @@ bool ps_liveness_admits(ps_server_t *s, int worker, const hp_message_t *m);
 /* It says hello, for the first time or after it was given up. */
 void ps_liveness_join(ps_server_t *s, int worker, uint32_t incarnation);
 void ps_liveness_progress(ps_server_t *s, double now);
+
+/* spares.c: server 0 */
+void ps_spares_create(ps_server_t *s);
+/* A worker is here; true: it may have units. */
+bool ps_spares_arrives(ps_server_t *s, int worker, int room);
+/* A worker will not come, or not come back: a spare takes its place now, or when it comes. */
+void ps_spares_replace(ps_server_t *s, int worker);
 
 /* peers.c */
 hp_status_t ps_peers_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;

@@ -88,9 +88,12 @@ hp_status_t ps_lead_create(ps_server_t *s, const hp_position_t *position, hp_err
     double minutes = config->checkpoint.every_minutes;
     l->checkpoint_due = minutes > 0 ? s->began + 60 * minutes : -1;
     l->warn_due = s->began + WARN_S;
-    return ps_units_create(
+    HP_TRY(ps_units_create(
         s->workers, s->unit_base, limit, position->outstanding, position->outstanding_unit,
-        config->cluster.consistency == HP_BOUNDED ? config->cluster.staleness : -1, &l->units, err);
+        config->cluster.consistency == HP_BOUNDED ? config->cluster.staleness : -1, &l->units,
+        err));
+    ps_spares_create(s);
+    return HP_OK;
 }
 
 void ps_lead_destroy(ps_server_t *s) {
@@ -403,7 +406,7 @@ static void end(ps_server_t *s) {
 /* ---- who is here ---- */
 
 void ps_lead_worker_here(ps_server_t *s, int worker, int room) {
-    ps_units_room(s->lead->units, worker, room);
+    if (ps_spares_arrives(s, worker, room)) ps_units_room(s->lead->units, worker, room);
     if (!s->lead->dismissed) return;
     const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
     ps_send(s, ps_worker_rank(s, worker), &last, NULL, 0);
@@ -430,6 +433,7 @@ void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed) {
         return;
     }
     hp_log(s->options->log, HP_LOG_WARN, "worker %d has left; %d units go to others", worker, held);
+    ps_spares_replace(s, worker);
     if (!none) return;
     ps_server_fail(s, HP_PEER, "no worker is left");
 }
@@ -463,7 +467,8 @@ static void look_for_missing(ps_server_t *s, double now) {
     for (int i = 0; i < s->workers; i++)
         if (s->worker[i].presence == PS_EXPECTED) {
             s->worker[i].presence = PS_GONE;
-            ps_units_room(l->units, i, 0);
+            ps_units_leave(l->units, i, false);
+            ps_spares_replace(s, i);
         }
 }
 

@@ -221,6 +221,9 @@ static hp_status_t check(const ps_server_options_t *o, hp_error_t *err) {
     if (o->workers < 1)
         return hp_fail(err, HP_INPUT, "%d servers of %d ranks leave no worker", o->servers,
                        o->servers + o->workers);
+    if (c->cluster.spares >= o->workers)
+        return hp_fail(err, HP_INPUT, "cluster.spares: %d spares of %d workers leave none",
+                       c->cluster.spares, o->workers);
     if (o->servers + o->workers > hp_transport_size(o->transport))
         return hp_fail(err, HP_INPUT, "%d servers and %d workers on %d ranks", o->servers,
                        o->workers, hp_transport_size(o->transport));

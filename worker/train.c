@@ -301,7 +301,10 @@ static hp_status_t loop(trainer_t *t, hp_error_t *err) {
             HP_TRY(evaluate(t, batch, err));
             continue;
         }
-        if (t->totals.units == 0) t->begin = stats.begin = hp_clock();
+        if (t->totals.units == 0) { /* a spare may have slept for long */
+            t->begin = stats.begin = hp_clock();
+            wk_prefetch_waited(t->prefetch, &data_before, &unit_before);
+        }
         HP_TRY(do_unit(t, batch, &stats, &done, err));
         if (!done) continue;
         wk_prefetch_waited(t->prefetch, &data_s, &unit_s);

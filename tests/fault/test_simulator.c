@@ -298,13 +298,15 @@ static void lose_worker(case_t *c, hp_random_t *r) {
     fake_t *f = &c->fake;
     c->loses = true;
     c->dies = upto(r, 0, 2) == 0;
-    c->held_rank = c->servers[0] + upto(r, 0, c->workers[0] - 1);
     c->held_us = upto(r, 500000, 4000000);
     c->held_after_us = upto(r, 0, 600000);
     f->pause_us = upto(r, 0, 300000);
     f->quit_after = 0;
     f->config.cluster.suspend_seconds = 0.7;
     f->config.cluster.dead_seconds = 1.5;
+    f->config.cluster.spares = upto(r, 0, 2);
+    f->workers += f->config.cluster.spares;
+    c->held_rank = c->servers[0] + upto(r, 0, f->workers - 1);
 }
 
 static void make_case(case_t *c, uint64_t seed) {
@@ -389,6 +391,7 @@ static void run_case(uint64_t seed) {
     if ((c.resumes || c.repeats) && !c.fake.barred) {
         c.dead_server = -1;
         if (c.loses) c.held_rank = -1;
+        c.fake.config.cluster.spares = 0;
         c.loses = false;
         fake_again(&c.fake, c.servers[1], c.workers[1], c.steps + 2);
         if (!has_checkpoint(&c.fake)) c.fake.resume = NULL;

@@ -43,6 +43,7 @@ int main(int argc, char **argv) {
     f.config.optimizer.clip_norm = mode == HP_SYNC ? 1 : 0;
     f.config.checkpoint.every_steps = 4;
     if (getenv("PAUSE_US") != NULL) f.pause_us = atoi(getenv("PAUSE_US"));
+    if (getenv("SPARES") != NULL) f.config.cluster.spares = atoi(getenv("SPARES"));
     bool faulty = getenv("FAULT") != NULL;
     if (faulty) {
         f.moment = fault;

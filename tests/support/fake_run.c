@@ -197,6 +197,7 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
         HP_TRY(st);
         moment(f, worker, own, 2);
         own++;
+        atomic_fetch_add(&f->units_of[worker], 1);
         if (unit.unit < FAKE_UNITS) atomic_fetch_add(&f->used[unit.unit], 1);
         if (atomic_fetch_add(&f->committed, 1) + 1 == f->stop_after) wk_client_request_stop(c);
     }

@@ -14,7 +14,7 @@ enum { FAKE_UNITS = 4096, FAKE_WORKERS = 32 };
 
 typedef struct {
     hp_config_t config; /* cluster, optimizer, run.steps, checkpoint */
-    int workers;
+    int workers;        /* spare ones (config.cluster.spares) among them */
     bool dense;         /* the embedding's gradient travels whole */
     char run[256];      /* folder; made by fake_begin */
     const char *resume; /* NULL or "last" */
@@ -34,6 +34,7 @@ typedef struct {
     hp_params_t params;
     atomic_int used[FAKE_UNITS]; /* commits of each unit */
     atomic_llong committed;
+    atomic_int units_of[FAKE_WORKERS]; /* commits of each worker */
     bool gather; /* nobody begins before all workers are here; most_lead then counts */
     atomic_int here;
     /* units of each worker, INT_MAX when it has left; by how many one began ahead of the slowest */

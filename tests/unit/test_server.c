@@ -632,6 +632,32 @@ static void test_bounded(void **state) {
         }
 }
 
+/* Spares do nothing until a worker is gone; then one of them, and no other, works. */
+static void test_spares(void **state) {
+    (void)state;
+    static fake_t f;
+    for (int mode = 0; mode < 2; mode++)
+        for (int quits = 0; quits < 2; quits++) {
+            fake_begin(&f, mode == 0 ? HP_ASYNC : HP_SYNC, 2, 4, 20);
+            f.config.cluster.spares = 2;
+            f.quit_after = quits ? 2 : 0;
+            f.pause_us = 1000;
+            run_well(&f);
+            assert_int_equal(f.outcome.step, 20);
+            if (mode == 1) is_reference(&f, 2, 20);
+            for (int u = 0; u < (mode == 0 ? 20 : 40); u++) assert_int_equal(f.used[u], 1);
+            int woken = (f.units_of[2] > 0) + (f.units_of[3] > 0);
+            assert_int_equal(woken, quits);
+            fake_end(&f);
+        }
+    fake_begin(&f, HP_ASYNC, 1, 2, 20); /* the last worker too has somebody to take its place */
+    f.config.cluster.spares = 1;
+    f.quit_after = 3;
+    async_once(&f, 20);
+    assert_int_equal(f.units_of[1], 17);
+    fake_end(&f);
+}
+
 /* What cannot work is said in one line. */
 static void test_refusals(void **state) {
     (void)state;
@@ -662,6 +688,7 @@ int main(void) {
         cmocka_unit_test(test_sync_schedule),    cmocka_unit_test(test_sync_valid),
         cmocka_unit_test(test_sync_early),       cmocka_unit_test(test_sync_valid_resume),
         cmocka_unit_test(test_async_valid),      cmocka_unit_test(test_valid_worker_leaves),
+        cmocka_unit_test(test_spares),
     };
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
