@@ -235,6 +235,9 @@ const hp_key_t hp_keys[] = {
      .doc =
          "A worker that is silent for so long is given up; its units are computed by others. If it "
          "speaks again it comes back and goes on."},
+    {KEY(cluster.stall_seconds), .initial = "30", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
+     .doc = "A worker or server that does not get on for so long is named in the log, with what it "
+            "does; again after twice the time, and so on."},
     {KEY(cluster.server_seconds), .initial = "30", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A server that is silent for so long is lost, and the run ends with status 3; "
             "deploy/supervise starts it again from the last checkpoint."},

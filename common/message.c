@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -15,6 +16,20 @@ static const struct {
 };
 
 const char *hp_message_name(unsigned kind) { return kind < HP_MSG_KINDS ? kinds[kind].name : "?"; }
+
+void hp_doing_describe(unsigned doing, uint64_t unit, char *text, size_t bytes) {
+    static const char *const words[] = {
+#define HP_DOING_TEXT(name, text) text,
+        HP_DOING_MAP(HP_DOING_TEXT)
+#undef HP_DOING_TEXT
+    };
+    if (doing >= HP_DOINGS)
+        snprintf(text, bytes, "does what this build does not know");
+    else if (doing == HP_DOING_UNIT)
+        snprintf(text, bytes, "%s", words[doing]);
+    else
+        snprintf(text, bytes, "%s %" PRIu64, words[doing], unit);
+}
 
 static uint64_t checksum(const unsigned char *message, size_t bytes) {
     enum { AT = offsetof(hp_message_t, checksum) };

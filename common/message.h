@@ -43,7 +43,8 @@
       "s>0: my file of checkpoint `step`; payload: its record, then units summed and in no step "  \
       "of it; FAILED: payload says why")                                                           \
     X(STOP, 0, 0, "w>0: checkpoint and end, please")                                               \
-    X(HEARTBEAT, 0, 0, "w>0 s>0 0>s 0>w: I live")                                                  \
+    X(HEARTBEAT, 0, 0,                                                                             \
+      "w>0 s>0 0>s 0>w: I live; of a worker, count: what it does, value: milliseconds, unit")      \
     X(LOST, 0, 0, "0>s: worker `count` in its incarnation `value` is given up")                    \
     X(FENCED, 0, 0, "0>w: you were given up: say HELLO in your next incarnation")                  \
     X(FAIL, 1, 1024, "s>0: I cannot go on; count: status, payload: why")                           \
@@ -101,6 +102,24 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "headers travel as the
 #define HP_MESSAGE_VERSION 1
 
 const char *hp_message_name(unsigned kind);
+
+/* What a worker does, as its HEARTBEAT tells it. */
+#define HP_DOING_MAP(X)                                                                            \
+    X(UNIT, "waits for a unit of work")                                                            \
+    X(DATA, "waits for the data of unit")                                                          \
+    X(PULL, "waits for the weights of unit")                                                       \
+    X(COMPUTE, "computes unit")                                                                    \
+    X(PUSH, "waits to push the gradient of unit")
+
+typedef enum {
+#define HP_DOING_ENUM(name, text) HP_DOING_##name,
+    HP_DOING_MAP(HP_DOING_ENUM)
+#undef HP_DOING_ENUM
+        HP_DOINGS
+} hp_doing_t;
+
+/* "computes unit 12" */
+void hp_doing_describe(unsigned doing, uint64_t unit, char *text, size_t bytes);
 
 /* Fill in magic, version, length and checksum, and write header and payload to out[HP_COPIED].
  * Returns the bytes of the message. The payload must be of a length its kind allows. */

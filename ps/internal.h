@@ -1,7 +1,8 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
  * order.c: when a push is applied; refuse.c: which are not; pull.c: weights; cut.c: this server's
- * part of a checkpoint; peers.c: servers watch one another; lead.c, valid.c and liveness.c: what
- * server 0 alone does. All of it runs in the communication thread. */
+ * part of a checkpoint; peers.c: servers watch one another; stall.c: who does not get on; lead.c,
+ * valid.c, liveness.c and spares.c: what server 0 alone does. All of it runs in the communication
+ * thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -62,13 +63,16 @@ typedef struct {
     ps_presence_t presence;
     uint32_t incarnation;
     bool suspended, lost;
-    bool spare;         /* sleeps: server 0 gives it nothing */
-    int room;           /* units it holds at once */
-    double heard;       /* when it last gave a sign of life; server 0 */
-    bool owes_farewell; /* said goodbye; is answered when its sends are done */
-    unsigned drained;   /* the pull it gave up */
-    int drained_chunks; /* sent of it */
-    bool owes_drained;  /* gave up its pull; the same */
+    bool spare;     /* sleeps: server 0 gives it nothing */
+    int room;       /* units it holds at once */
+    double heard;   /* when it last gave a sign of life; server 0 */
+    unsigned doing; /* what it said it does, of which unit, since when; server 0 */
+    uint64_t doing_unit;
+    double doing_since, stall_due; /* and when that will have been too long */
+    bool owes_farewell;            /* said goodbye; is answered when its sends are done */
+    unsigned drained;              /* the pull it gave up */
+    int drained_chunks;            /* sent of it */
+    bool owes_drained;             /* gave up its pull; the same */
 
     bool offers; /* waits for a slot */
     uint64_t offer, offer_order;
@@ -181,6 +185,8 @@ struct ps_server {
     int64_t refused;                 /* units, by all workers */
     int refused_run;                 /* without a good one between them */
     double began, logged;
+    int64_t stall_made; /* updates when this server last got on, and when that was */
+    double stall_since, stall_due;
     int64_t logged_made;
     hp_metrics_t *metrics;
     bool log_failed; /* its last line was not written */
@@ -242,6 +248,10 @@ bool ps_liveness_admits(ps_server_t *s, int worker, const hp_message_t *m);
 /* It says hello, for the first time or after it was given up. */
 void ps_liveness_join(ps_server_t *s, int worker, uint32_t incarnation);
 void ps_liveness_progress(ps_server_t *s, double now);
+
+/* stall.c */
+void ps_stall_heard(ps_server_t *s, int worker, const hp_message_t *m, double now); /* server 0 */
+void ps_stall_progress(ps_server_t *s, double now);
 
 /* spares.c: server 0 */
 void ps_spares_create(ps_server_t *s);

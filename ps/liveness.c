@@ -121,8 +121,12 @@ void ps_liveness_progress(ps_server_t *s, double now) {
         } else if (silent > suspend && !w->suspended) {
             w->suspended = true;
             ps_units_suspend(ps_lead_units(s), i, true);
-            hp_log(s->options->log, HP_LOG_WARN, "worker %d on %s is silent for %.1f s", i,
-                   hp_transport_peer_host(s->transport, ps_worker_rank(s, i)), silent);
+            char what[128];
+            hp_doing_describe(w->doing, w->doing_unit, what, sizeof what);
+            hp_log(s->options->log, HP_LOG_WARN,
+                   "worker %d (rank %d) on %s is silent for %.1f s; its last word: it %s", i,
+                   ps_worker_rank(s, i), hp_transport_peer_host(s->transport, ps_worker_rank(s, i)),
+                   silent, what);
         }
     }
 }

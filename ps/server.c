@@ -166,7 +166,9 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
     }
     if (worker >= 0) {
         if (s->lead != NULL) ps_liveness_heard(s, worker, hp_clock());
-        if (m->kind == HP_MSG_HELLO)
+        if (m->kind == HP_MSG_HEARTBEAT)
+            ps_stall_heard(s, worker, m, hp_clock());
+        else if (m->kind == HP_MSG_HELLO)
             hello(s, worker, m);
         else
             worker_mail(s, worker, m, payload);
@@ -438,6 +440,7 @@ static bool loop(ps_server_t *s) {
         double now = hp_clock();
         log_line(s, now, false);
         ps_peers_progress(s, now);
+        ps_stall_progress(s, now);
         if (s->lead != NULL) {
             ps_lead_progress(s, now);
         } else if (s->over) {

@@ -150,8 +150,9 @@ void ps_valid_hand_out(ps_server_t *s) {
     if (v->step < 0 || !v->written) return;
     for (int i = 0, worker = 0; i < v->parts; i++) {
         if (v->part[i].worker != NOBODY || v->part[i].done) continue;
-        while (worker < s->workers && (s->worker[worker].presence != PS_PRESENT ||
-                                       s->worker[worker].suspended || busy(v, worker)))
+        while (worker < s->workers &&
+               (s->worker[worker].presence != PS_PRESENT || s->worker[worker].suspended ||
+                s->worker[worker].spare || busy(v, worker)))
             worker++;
         if (worker == s->workers) return;
         const hp_message_t m = {.kind = HP_MSG_EVALUATE,

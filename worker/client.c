@@ -31,6 +31,12 @@ static hp_status_t failure(const wk_client_t *c, hp_error_t *err) {
     return c->failed;
 }
 
+void wk_client_doing(wk_client_t *c, hp_doing_t doing) {
+    if (c->doing == doing) return;
+    c->doing = doing;
+    c->doing_since = hp_clock();
+}
+
 /* Under the lock: wait for a change. Adds the time to *seconds. */
 static void wait_change(wk_client_t *c, double *seconds) {
     double begin = hp_clock();
@@ -177,6 +183,7 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
     c->server_seconds = config->cluster.server_seconds;
     c->start_seconds = config->cluster.start_seconds;
     c->incarnation = 1;
+    c->doing_since = hp_clock();
     c->have_step = -1;
     c->pull_used = true;
     pthread_mutex_init(&c->lock, NULL);
@@ -270,6 +277,7 @@ void wk_client_plan_pull(wk_client_t *c, int64_t step) {
  */
 static void begin_pull(wk_client_t *c) {
     if (c->pull_used || (c->sync && c->pull_step != c->step)) {
+        wk_client_doing(c, HP_DOING_PULL);
         while (c->pull_wanted && c->failed == HP_OK) { /* one that is not wanted any more */
             c->pull_void = true;
             hp_transport_wake(c->transport);
@@ -289,8 +297,11 @@ static void begin_pull(wk_client_t *c) {
 
 hp_status_t wk_client_need(wk_client_t *c, int param, hp_error_t *err) {
     pthread_mutex_lock(&c->lock);
-    while (c->param_waits[param] > 0 && !c->voided && c->failed == HP_OK)
+    while (c->param_waits[param] > 0 && !c->voided && c->failed == HP_OK) {
+        wk_client_doing(c, HP_DOING_PULL);
         wait_change(c, &c->stats.pull_s);
+    }
+    wk_client_doing(c, HP_DOING_COMPUTE);
     hp_status_t st = c->failed != HP_OK ? failure(c, err) : HP_OK;
     if (st == HP_OK && c->voided)
         st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", c->unit);
@@ -339,6 +350,7 @@ hp_status_t wk_client_begin(wk_client_t *c, const wk_unit_t *unit, const float *
             st = hp_fail(err, HP_INTERRUPTED, "unit %" PRIu64 " is not wanted any more", c->unit);
         }
         c->want_begin = c->active;
+        wk_client_doing(c, c->active ? HP_DOING_COMPUTE : HP_DOING_UNIT);
         *weights_p = c->weights[c->current];
         *grads_p = c->grads;
     }
@@ -521,11 +533,13 @@ hp_status_t wk_client_commit(wk_client_t *c, int64_t examples, hp_error_t *err) 
         c->examples = (uint64_t)examples;
         c->squared_norm = norm;
         c->want_commit = true;
+        wk_client_doing(c, HP_DOING_PUSH);
         pull_ahead(c);
         st = wait_done(c, &c->want_commit, err);
     }
     bool dropped = st == HP_OK && c->voided;
     if (!dropped) c->active = false;
+    wk_client_doing(c, HP_DOING_UNIT);
     pthread_mutex_unlock(&c->lock);
     if (!dropped) return st;
     HP_TRY(wk_client_abort(c, err));
@@ -540,6 +554,7 @@ hp_status_t wk_client_abort(wk_client_t *c, hp_error_t *err) {
         st = wait_done(c, &c->want_abort, err);
         c->active = false;
     }
+    wk_client_doing(c, HP_DOING_UNIT);
     pthread_mutex_unlock(&c->lock);
     return st;
 }

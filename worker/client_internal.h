@@ -73,6 +73,8 @@ struct wk_client {
     hp_mailbox_t *mailbox; /* the communication thread's */
     wk_link_t *link;       /* [servers] */
     bool stop_sent, goodbye;
+    hp_doing_t doing; /* the compute thread; UNIT: between units */
+    double doing_since;
     uint32_t incarnation;
     bool fenced;          /* given up by server 0: comes back when nothing of a unit is under way */
     bool lossy;           /* some rank is lost */
@@ -142,6 +144,7 @@ struct wk_client {
 
 /* Under the lock: note the failure and wake everybody. */
 void wk_client_fail(wk_client_t *c, hp_status_t status, const char *fmt, ...) HP_PRINTF(3, 4);
+void wk_client_doing(wk_client_t *c, hp_doing_t doing); /* under the lock */
 /* Under the lock: a pull of the weights of `step` into the other buffer. */
 void wk_client_plan_pull(wk_client_t *c, int64_t step);
 /* The first parameter of the table whose gradient is not finite; else that of the largest norm. */

@@ -277,11 +277,19 @@ static void take_back(wk_client_t *c, const hp_message_t *m) {
     if ((m->flags & HP_MSG_LAST) != 0) c->last = true;
 }
 
+/* A unit that is there and not begun: its batch is being read. */
+static const wk_held_t *unbegun(const wk_client_t *c) {
+    for (uint64_t i = c->begun; i < c->known; i++)
+        if (!c->held[i % WK_RING].voided) return &c->held[i % WK_RING];
+    return NULL;
+}
+
 static void got_unit(wk_client_t *c, const hp_message_t *m) {
     if (c->known - c->begun == WK_RING) {
         wk_client_fail(c, HP_PEER, "server 0 gives more than %d units", WK_RING);
         return;
     }
+    if (c->doing == HP_DOING_UNIT && unbegun(c) == NULL) c->doing_since = hp_clock();
     bool evaluate = m->kind == HP_MSG_EVALUATE;
     wk_held_t held = {.unit = m->unit, .step = m->step, .evaluate = evaluate};
     if (evaluate) {
@@ -435,7 +443,11 @@ static bool all_said_farewell(const wk_client_t *c) {
 }
 
 static void beat(wk_client_t *c, double now) {
-    const hp_message_t m = {.kind = HP_MSG_HEARTBEAT};
+    hp_message_t m = {.kind = HP_MSG_HEARTBEAT, .count = c->doing, .unit = c->unit};
+    const wk_held_t *next = c->doing == HP_DOING_UNIT ? unbegun(c) : NULL;
+    if (next != NULL) m.count = HP_DOING_DATA;
+    if (next != NULL) m.unit = next->unit;
+    m.value = (uint64_t)(1e3 * (now - c->doing_since));
     if (c->goodbye || now - c->beat < BEAT_S || !c->link[0].welcomed) return;
     c->beat = now;
     send_mail(c, 0, &m);

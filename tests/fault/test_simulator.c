@@ -29,7 +29,7 @@ enum {
     AT_ONCE = 2,
     TIMEOUT_S = 120,
     SHORT = 200,
-    LONGEST_S = 20,
+    LONGEST_S = 25,     /* less than any time limit that a rank would wait for the end of a run */
     LONGEST_LOSS_S = 60 /* where a worker is waited for until it is given up */
 };
 

@@ -68,3 +68,14 @@ got=$(PAUSE_US=40000 ranks "19 1 2 1" 5 "$program" "$work/run" sync 2 150)
 wait
 [ "$got" = "$want" ] || fail "sync, given up and back: '$got', alone $want"
 grep -q "is back, in its incarnation 2" "$work/err" || fail "the log does not say that the worker is back"
+
+# Who does not get on is named: workers with what they do, servers with what they wait for.
+slow() { # COMPUTE_US DATA_US
+    fresh
+    FAKE_LOG=1 STALL_S=0.7 PAUSE_US=$1 DATA_US=$2 "$program" "$work/run" sync 1 2 >/dev/null 2>"$work/err" || fail "slow: did not end"
+}
+slow 1500000 1000
+grep -Eq 'worker [01] \(rank [12]\) on .* computes unit [0-3], for [0-9.]+ s now' "$work/err" || fail "no word of a slow worker"
+grep -Eq 'server 0 \(rank 0\) on .* makes no step for [0-9.]+ s: waits for the gradient of unit 0' "$work/err" || fail "no word of a server that waits"
+slow 1000 1500000
+grep -Eq 'worker [01] .* waits for the data of unit [0-3], for' "$work/err" || fail "no word of a worker without data"

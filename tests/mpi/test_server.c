@@ -44,6 +44,8 @@ int main(int argc, char **argv) {
     f.config.checkpoint.every_steps = 4;
     if (getenv("PAUSE_US") != NULL) f.pause_us = atoi(getenv("PAUSE_US"));
     if (getenv("SPARES") != NULL) f.config.cluster.spares = atoi(getenv("SPARES"));
+    if (getenv("DATA_US") != NULL) f.data_us = atoi(getenv("DATA_US"));
+    if (getenv("STALL_S") != NULL) f.config.cluster.stall_seconds = atof(getenv("STALL_S"));
     bool faulty = getenv("FAULT") != NULL;
     if (faulty) {
         f.moment = fault;

@@ -26,22 +26,23 @@ start() {
     run=$!
 }
 
-"$HANPS" train "$work/config.yaml" --run "$work/one" --set run.steps=1500 >"$work/out" 2>&1 || fail "one process: $(cat "$work/out")"
-start 4 --servers 1 --spares 1 --set run.steps=1500
+"$HANPS" train "$work/config.yaml" --run "$work/one" --set run.steps=3000 >"$work/out" 2>&1 || fail "one process: $(cat "$work/out")"
+start 4 --servers 1 --spares 1 --set run.steps=3000
 spare=$(pid_of 3)
 [ -n "$spare" ] || fail "no spare: $(cat "$work/out")"
-before=$(ticks "$spare")
-sleep 2
-used=$(($(ticks "$spare") - before)) # of about 200
-[ "$used" -le 40 ] || fail "an idle spare used $used ticks in 2 s"
-[ -s "$work/run/log/worker-0002.jsonl" ] && fail "a spare worked though nobody was lost"
 kill -9 "$(pid_of 2)"
 wait $run || fail "with a spare: exit status $?: $(cat "$work/out")"
 grep -q "spare worker 2 on .* takes the place" "$work/out" || fail "no spare took over: $(cat "$work/out")"
 [ -s "$work/run/log/worker-0002.jsonl" ] || fail "the spare did nothing"
 same "$work/one" "$work/run" "with a worker killed and a spare in its place"
 
-start 3 --servers 1 --set run.steps=1000000 --set cluster.on_worker_loss=stop
+start 4 --servers 1 --spares 1 --set run.steps=1000000 --set cluster.on_worker_loss=stop
+spare=$(pid_of 3)
+before=$(ticks "$spare")
+sleep 2
+used=$(($(ticks "$spare") - before)) # of about 200
+[ "$used" -le 40 ] || fail "an idle spare used $used ticks in 2 s"
+[ -s "$work/run/log/worker-0002.jsonl" ] && fail "a spare worked though nobody was lost"
 kill -9 "$(pid_of 2)"
 wait $run
 code=$?

@@ -182,6 +182,7 @@ static hp_status_t work(fake_t *f, wk_client_t *c, int worker, hp_error_t *err) 
             HP_TRY(evaluate(f, c, &unit, err));
             continue;
         }
+        if (f->data_us > 0) usleep((useconds_t)f->data_us);
         hp_status_t st = wk_client_begin(c, &unit, &weights, &grads, err);
         if (st == HP_INTERRUPTED) continue;
         HP_TRY(st);

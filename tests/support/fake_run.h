@@ -21,6 +21,7 @@ typedef struct {
     uint64_t seed;      /* of the workers' random delays; 0: none */
     int slow_us;        /* worker 0 takes so much longer for a unit */
     int pause_us;       /* all take so much longer */
+    int data_us;        /* and so long before a unit begins */
     int64_t stop_after; /* a worker asks for the end when so many units were committed; 0: never */
     int64_t quit_after; /* worker 0 leaves after so many units of its own; 0: never */
     /* Called by a worker in each unit, after `own` units of its own: 0 when it has begun, 1 when
