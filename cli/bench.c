@@ -71,6 +71,7 @@ static hp_status_t load(const options_t *options, const char *path, hp_config_t 
     if (options->small) { /* before --set, which may say otherwise */
         config->model.question.embedding = config->model.question.lstm = 16;
         config->model.image.width = 32;
+        if (strcmp(config->model.image.trunk, "cnn") == 0) config->model.attention.cells = 2;
         config->model.attention.width = config->model.aggregate.head_width = 8;
         config->model.classifier.layers = (hp_layers_t){1, {16}};
         config->data.batch_size = 12;

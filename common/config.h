@@ -41,6 +41,7 @@ typedef enum {
     HP_AGGREGATE_RELATION,
     HP_AGGREGATE_CONCAT
 } hp_aggregate_t;
+typedef enum { HP_START_MEAN, HP_START_SUM } hp_start_t;
 typedef enum { HP_ACTIVATION_RELU, HP_ACTIVATION_TANH } hp_activation_t;
 typedef enum { HP_LOSS_CONTINUE, HP_LOSS_STOP } hp_on_loss_t;
 typedef enum { HP_SCHEDULE_CONSTANT, HP_SCHEDULE_STEP, HP_SCHEDULE_COSINE } hp_schedule_kind_t;
@@ -108,7 +109,8 @@ typedef struct {
         struct {
             hp_aggregate_t kind;
             int heads, head_width;
-            bool scale;         /* divide q.k by sqrt(head_width) */
+            bool scale; /* divide q.k by sqrt(head_width) */
+            hp_start_t start;
             hp_layers_t layers; /* of relation's g */
         } aggregate;
         struct {

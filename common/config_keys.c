@@ -135,6 +135,10 @@ const hp_key_t hp_keys[] = {
      .doc = "Width of a pairwise head."},
     {KEY(model.aggregate.scale), .initial = "true",
      .doc = "Divide pairwise scores by the root of head_width."},
+    {KEY(model.aggregate.start), .initial = "mean", .choices = "mean|sum",
+     .doc =
+         "Initial weights of the layer that reads a sum of n vectors. mean: divided by n, so that "
+         "the loss starts near log(answers) for any n. sum: as of any layer."},
     {KEY(model.aggregate.layers), .initial = "[256, 256, 256, 256]", RANGE(1, 65536),
      .doc = "Widths of the layers of relation's network, a ReLU after each."},
     {KEY(model.classifier.layers), .initial = "[1024, 2048]", RANGE(1, 65536),

@@ -11,6 +11,7 @@
 typedef struct {
     hp_params_t *params;
     bool he;
+    double gain; /* of the next linear layer's weights */
     hp_error_t *err;
 } builder_t;
 
@@ -43,12 +44,14 @@ static hp_status_t add_linear(builder_t *b, wk_stack_t *stack, const char *prefi
     format_name(name, "%s.%d.weight", prefix, first + stack->count);
     if (b->he)
         HP_TRY(add(b, name, out, in, HP_INIT_NORMAL,
-                   activation == WK_RELU ? sqrt(2.0) * bound : bound, false, &layer->weight));
+                   b->gain * (activation == WK_RELU ? sqrt(2.0) * bound : bound), false,
+                   &layer->weight));
     else
-        HP_TRY(add(b, name, out, in, HP_INIT_UNIFORM, bound, false, &layer->weight));
+        HP_TRY(add(b, name, out, in, HP_INIT_UNIFORM, b->gain * bound, false, &layer->weight));
     format_name(name, "%s.%d.bias", prefix, first + stack->count);
     HP_TRY(add_bias(b, name, out, bound, &layer->bias));
     stack->count++;
+    b->gain = 1.0;
     return HP_OK;
 }
 
@@ -188,6 +191,13 @@ static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shap
     if (!(dropout >= 0.0 && dropout < 1.0))
         return hp_fail(err, HP_INPUT, "model.classifier.dropout: %g; allowed: 0 to below 1",
                        dropout);
+    const hp_attention_t kind = config->model.attention.kind;
+    const bool counted =
+        kind != HP_ATTEND_ALL && kind != HP_ATTEND_ADAHAN && kind != HP_ATTEND_SOFT;
+    if (counted && config->model.attention.cells > shape->max_cells && shape->max_cells > 0)
+        return hp_fail(err, HP_INPUT,
+                       "model.attention.cells: %d, and an image has %d; allowed: 1 to %d",
+                       config->model.attention.cells, shape->max_cells, shape->max_cells);
     if (config->model.attention.cells < 1 && config->model.attention.kind != HP_ATTEND_ALL &&
         config->model.attention.kind != HP_ATTEND_ADAHAN)
         return hp_fail(err, HP_INPUT, "model.attention.cells: %d; allowed: 1 or more",
@@ -291,6 +301,23 @@ static hp_status_t choose_aggregate(const hp_config_t *config, const wk_model_sh
     return HP_OK;
 }
 
+/* How many vectors, all of about one size and sign, the pooled vector is the sum of. AdaHAN selects
+ * a little less than half of the cells at the start. */
+static double summed(const wk_network_t *net, int max_cells) {
+    double cells = net->select.cells < max_cells ? net->select.cells : max_cells;
+    if (net->select.kind == NN_SELECT_ALL) cells = max_cells;
+    if (net->select.kind == NN_SELECT_ADAPTIVE) cells = 0.4 * max_cells + 1;
+    switch (net->aggregate) {
+    case WK_SUM:
+    case WK_PAIRWISE:
+        return cells;
+    case WK_RELATION:
+        return cells * cells;
+    default: /* weights that add up to 1; nothing is added up */
+        return 1;
+    }
+}
+
 hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *shape,
                              wk_network_t *net, hp_params_t *params, hp_error_t *err) {
     HP_TRY(check(config, shape, err));
@@ -316,7 +343,8 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
 
     const wk_activation_t activation =
         config->model.image.activation == HP_ACTIVATION_TANH ? WK_TANH : WK_RELU;
-    builder_t b = {.params = params, .he = config->model.init == HP_INIT_HE, .err = err};
+    builder_t b = {
+        .params = params, .he = config->model.init == HP_INIT_HE, .gain = 1.0, .err = err};
     HP_TRY(add_lstm(&b, net));
     /* Without image layers q still has to become as wide as a cell: one plain linear map. A
      * relation or a concatenation of all cells reads the LSTM's state alone. */
@@ -334,6 +362,8 @@ hp_status_t wk_network_build(const hp_config_t *config, const wk_model_shape_t *
     for (int hop = 0; hop < net->stacked.hops; hop++) HP_TRY(add_hop(&b, net, hop));
     const hp_layers_t *hidden = &config->model.classifier.layers;
     int in = net->pooled;
+    if (config->model.aggregate.start == HP_START_MEAN)
+        b.gain = 1.0 / summed(net, shape->max_cells);
     for (int i = 0; i < hidden->count; i++) {
         HP_TRY(add_linear(&b, &net->classifier, "classifier", 0, in, hidden->size[i], WK_RELU));
         in = hidden->size[i];

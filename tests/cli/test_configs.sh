@@ -1,5 +1,5 @@
 # Every file in configs/ is allowed, what `hanps config` prints reads back to the same, and its model
-# trains in reduced size; wrong input is one line and exit status 2.
+# trains in reduced size, from a loss near that of guessing; wrong input is one line and exit status 2.
 set -u
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -21,6 +21,11 @@ small() { # file: trains, and says how many parameters that were
         echo "$1 does not train: $(tail -n 1 "$scratch/out")"
         fail=1
         return
+    }
+    # ln(10 answers) is 2.30, and no wild guess is much worse, whatever is added up.
+    grep -om1 '"loss":[0-9.e+-]*' "$run/log/worker-0000.jsonl" | awk -F: '{exit !($2 > 1.9 && $2 < 3.5)}' || {
+        echo "$1 starts with $(grep -om1 '"loss":[0-9.e+-]*' "$run/log/worker-0000.jsonl")"
+        fail=1
     }
     echo "$1: $(grep -om1 '[0-9]* parameters' "$scratch/out") in reduced size"
 }

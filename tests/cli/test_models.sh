@@ -54,7 +54,44 @@ refused() { # expected, then settings
 }
 refused 'soft attention pools by its own weights' --set model.attention.kind=soft --set model.aggregate.kind=relation
 refused 'does not go with straight_through' --set model.attention.kind=straight_through --set model.aggregate.kind=pairwise
+refused 'model.attention.cells: 101, and an image has 100' --set model.attention.cells=101
+refused 'model.attention.cells: 26, and an image has 25' --set model.attention.cells=26 --set model.image.trunk=cnn
 refused 'a number of cells that is known' --set model.attention.kind=adahan --set model.aggregate.kind=concat
 refused 'data.augment: not allowed' --set data.augment.pad=4
 refused 'data.augment.rotate' --set model.image.trunk=cnn --set data.augment.rotate=9
 refused 'model.image.kernels: 2 of them; allowed: 1 or 4' --set model.image.trunk=cnn --set 'model.image.kernels=[3,5]'
+
+# A photo that is cut off: one line that names it, and no store.
+mkdir "$work/photos"
+/usr/bin/python3 - "$work" <<'END'
+import json, struct, sys, zlib
+work = sys.argv[1]
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png(seed, height, width):
+    rows = b"".join(b"\0" + bytes((seed * 7 + x * y) % 256 for x in range(3 * width)) for y in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+for i in range(4):
+    open(f"{work}/photos/{i}.png", "wb").write(png(i, 30 + i, 44 - i))
+json.dump([{"question_id": i, "image_id": i % 4, "question": "what is it?"} for i in range(16)], open(work + "/q.json", "w"))
+json.dump([{"question_id": i, "image_id": i % 4, "question_type": "what", "answer_type": "other",
+            "multiple_choice_answer": "abc"[i % 3], "answers": []} for i in range(16)], open(work + "/a.json", "w"))
+END
+import=(data import vqa --questions "$work/q.json" --annotations "$work/a.json" --pixels "$work/photos"
+    --pixel-names '%d.png' --size 40x40 --out "$work/photo-store")
+cp "$work/photos/2.png" "$work/whole.png"
+head -c 900 "$work/whole.png" >"$work/photos/2.png"
+bad '2.png' "${import[@]}"
+printf '\377\330\377\340 no more of a JPEG' >"$work/photos/2.png"
+bad '2.png' "${import[@]}"
+[ ! -e "$work/photo-store" ] || fail "a store with half a photo"
+cp "$work/whole.png" "$work/photos/2.png"
+"$HANPS" "${import[@]}" >"$work/out" 2>&1 || fail "import of photos: $(cat "$work/out")"
+for model in han san; do
+    "$HANPS" train configs/vqacp/simple-$model.yaml --run "$work/simple-$model" --set data.store="$work/photo-store" \
+        --set 'model.image.filters=[4,4]' --set 'model.image.kernels=[7,3]' --set model.image.width=8 \
+        --set model.question.lstm=8 --set model.attention.width=8 --set 'model.classifier.layers=[8]' \
+        --set data.batch_size=8 --set run.steps=2 >"$work/out" 2>&1 || fail "simple-$model: $(cat "$work/out")"
+done
+exit 0

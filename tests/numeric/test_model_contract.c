@@ -307,6 +307,15 @@ static void test_refused(void **state) {
     c = good;
     c.model.attention.cells = 0;
     table_refused(&c, &fix_shape, "model.attention.cells: 0");
+    static const hp_attention_t counted[] = {HP_ATTEND_HAN, HP_ATTEND_RANDOM, HP_ATTEND_LOWEST,
+                                             HP_ATTEND_IMAGE_ONLY, HP_ATTEND_STRAIGHT_THROUGH};
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        c = good;
+        c.model.aggregate.kind = HP_AGGREGATE_SUM;
+        c.model.attention.kind = counted[i];
+        c.model.attention.cells = CHECK_MAX_CELLS + 1;
+        table_refused(&c, &fix_shape, ", and an image has");
+    }
     c = good;
     c.model.image.layers = WK_STACK_LAYERS + 1;
     table_refused(&c, &fix_shape, "model.image.layers");
@@ -411,19 +420,66 @@ static void test_initial_values(void **state) {
         check_initial(&params, w, "image.embed.1.weight", (he ? sqrt(2) : uniform) / sqrt(60));
         check_initial(&params, w, "image.embed.1.bias", he ? 0 : uniform / sqrt(60));
         check_initial(&params, w, "aggregate.in_proj_weight", (he ? 1 : uniform) / sqrt(60));
+        /* Of the sum of three cells: as of their mean. */
+        check_initial(&params, w, "classifier.0.weight", (he ? sqrt(2) : uniform) / sqrt(4) / 3);
         check_initial(&params, w, "classifier.1.weight", (he ? 1 : uniform) / sqrt(50));
         hp_free(w);
         hp_params_release(&params);
     }
 }
 
+/* Deviation of the classifier's first weights times the root of 3 inputs, in PyTorch's scheme:
+ * 1 / sqrt(3) where nothing is added up or `sum` is asked for. */
+static double first_weights(hp_attention_t attention, hp_aggregate_t aggregate, hp_start_t start) {
+    hp_config_t config = fix_config(attention, aggregate, 2);
+    config.model.init = HP_INIT_PYTORCH;
+    config.model.aggregate.start = start;
+    hp_params_t params = {0};
+    hp_error_t err;
+    assert_int_equal(wk_model_table(&config, &fix_shape, &params, &err), HP_OK);
+    const int i = hp_params_find(&params, "classifier.0.weight");
+    assert_true(i >= 0);
+    const double bound = params.param[i].init_scale * sqrt((double)params.param[i].shape[1]);
+    hp_params_release(&params);
+    return bound;
+}
+
+/* The layer that reads a sum of n vectors starts as if it read their mean. */
+static void test_start(void **state) {
+    (void)state;
+    const double all = fix_shape.max_cells;
+    static const hp_aggregate_t sum = HP_AGGREGATE_SUM, pairs = HP_AGGREGATE_RELATION;
+    const struct {
+        hp_attention_t attention;
+        hp_aggregate_t aggregate;
+        double vectors;
+    } want[] = {
+        {HP_ATTEND_HAN, sum, 3},
+        {HP_ATTEND_STRAIGHT_THROUGH, pairs, 9},
+        {HP_ATTEND_ALL, sum, all},
+        {HP_ATTEND_ALL, pairs, all * all},
+        {HP_ATTEND_ALL, HP_AGGREGATE_PAIRWISE, all},
+        {HP_ATTEND_ALL, HP_AGGREGATE_CONCAT, 1},
+        {HP_ATTEND_SOFT, sum, 1},
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        double mean = first_weights(want[i].attention, want[i].aggregate, HP_START_MEAN);
+        double plain = first_weights(want[i].attention, want[i].aggregate, HP_START_SUM);
+        if (fabs(plain - 1) > 1e-12 || fabs(mean * want[i].vectors - 1) > 1e-12)
+            fail_msg("case %zu: %g, %g", i, mean, plain);
+    }
+    const double adaptive = first_weights(HP_ATTEND_ADAHAN, sum, HP_START_MEAN);
+    assert_true(adaptive > 1 / all && adaptive < 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hooks),       cmocka_unit_test(test_hooks_that_fail),
-        cmocka_unit_test(test_sparse_rows), cmocka_unit_test(test_madds),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_given_selection),
-        cmocka_unit_test(test_nothing),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_hooks),          cmocka_unit_test(test_hooks_that_fail),
+        cmocka_unit_test(test_sparse_rows),    cmocka_unit_test(test_madds),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_given_selection),
+        cmocka_unit_test(test_nothing),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_start),
+        cmocka_unit_test(test_initial_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
