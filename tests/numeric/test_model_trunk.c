@@ -1,7 +1,10 @@
 /* The whole model from pixels: finite differences through convolutions and batch statistics, the
- * naive trunk, running averages, grids. */
+ * naive trunk, running averages, grids. And every file of configs/ in reduced size, from pixels or
+ * features as it says: finite differences of all its weights. */
 #include "tests/numeric/fixture.h"
 #include "worker/nn/batchnorm.h"
+
+#include <glob.h>
 
 /* 6x5 pixels; layers of stride 2 leave 3x3, then 2x2 cells. */
 enum {
@@ -63,11 +66,14 @@ static void close_batch(pixel_batch_t *p) { check_free(p->pixels, p->n); }
 static double loss(void *context) { return fix_forward(context); }
 
 static void check_differences(const hp_config_t *config, bool grouped) {
+    const bool trunk = strcmp(config->model.image.trunk, "cnn") == 0;
     pixel_batch_t p;
     open_batch(&p, grouped);
+    fix_batch_t cells;
+    fix_make_batch(&cells, grouped);
     fixture_t f;
-    fix_open_shape(&f, config, &shape);
-    f.batch = &p.b.batch;
+    fix_open_shape(&f, config, trunk ? &shape : &fix_shape);
+    f.batch = trunk ? &p.b.batch : &cells.batch;
     fix_forward(&f);
     fix_selection_t kept;
     fix_keep(&f, &kept);
@@ -99,6 +105,53 @@ static void test_differences(void **state) {
         c = trunk_config(HP_ATTEND_SOFT, HP_AGGREGATE_SUM, 1, norm, coords);
         check_differences(&c, grouped);
     }
+}
+
+static void shrink(hp_layers_t *layers, int size) {
+    for (int i = 0; i < layers->count; i++) layers->size[i] = size - i % 2;
+}
+
+/* The parts and the number of layers are the file's; sizes are small ones. */
+static hp_config_t reduced(const char *path) {
+    hp_config_t c;
+    hp_error_t err = {.text = ""};
+    hp_config_default(&c);
+    if (hp_config_load(&c, path, &err) != HP_OK) fail_msg("%s", err.text);
+    const hp_config_t small = fix_config(HP_ATTEND_HAN, HP_AGGREGATE_SUM, 1);
+    c.model.question.embedding = small.model.question.embedding;
+    c.model.question.lstm = small.model.question.lstm;
+    c.model.image.width = small.model.image.width;
+    c.model.image.filters = (hp_layers_t){2, {3, 4}};
+    c.model.image.kernels = (hp_layers_t){1, {3}};
+    if (c.model.attention.cells > 2) c.model.attention.cells = 2;
+    c.model.attention.width = small.model.attention.width;
+    c.model.aggregate.head_width = small.model.aggregate.head_width;
+    shrink(&c.model.aggregate.layers, 5);
+    shrink(&c.model.classifier.layers, 7);
+    c.model.classifier.dropout = 0.3; /* its mask depends on the seed alone */
+    c.model.precision = HP_FP32;
+    c.model.gemm = HP_GEMM_OPENBLAS;
+    return c;
+}
+
+static void test_configs(void **state) {
+    (void)state;
+    glob_t found = {0};
+    assert_int_equal(glob("configs/*.yaml", 0, NULL, &found), 0);
+    assert_int_equal(glob("configs/*/*.yaml", GLOB_APPEND, NULL, &found), 0);
+    int checked = 0, from_pixels = 0;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const hp_config_t c = reduced(found.gl_pathv[i]);
+        /* Its gradient is that of a surrogate: test_model.c. */
+        if (c.model.attention.kind == HP_ATTEND_STRAIGHT_THROUGH) continue;
+        print_message("%s\n", found.gl_pathv[i]);
+        check_differences(&c, true);
+        check_differences(&c, false);
+        checked++;
+        from_pixels += strcmp(c.model.image.trunk, "cnn") == 0;
+    }
+    globfree(&found);
+    assert_true(checked >= 35 && from_pixels >= 10 && from_pixels < checked);
 }
 
 static const nn_real *weight(const fixture_t *f, const char *fmt, int l) {
@@ -263,9 +316,9 @@ static void test_grid(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_naive),   cmocka_unit_test(test_differences),
-        cmocka_unit_test(test_running), cmocka_unit_test(test_grouping),
-        cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_configs),     cmocka_unit_test(test_naive),
+        cmocka_unit_test(test_differences), cmocka_unit_test(test_running),
+        cmocka_unit_test(test_grouping),    cmocka_unit_test(test_grid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
