@@ -122,9 +122,6 @@ bad "it has: train, valid" eval "$work/a" --split tset
 bad "allowed are exact" eval "$work/a" --metric f1
 bad "checkpoint" eval "$work/a" --checkpoint 77
 bad "allowed are a step, last" eval "$work/a" --checkpoint newest
-for command in eval masks export checkpoint; do # nothing marks a checkpoint as the best one
-    "$HANPS" $command --help | grep -q "best" && fail "$command offers what no run has"
-done
 bad "--json: cannot write '$work/none/a.json'" eval "$work/a" --json "$work/none/a.json"
 bad "--results: cannot write '$work/none/a'" eval "$work/a" --results "$work/none/a"
 bad "--json: cannot write" eval "$work/a" --json "$work/config.yaml/a.json"
