@@ -413,10 +413,8 @@ static void test_bad(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_rounded),
-        cmocka_unit_test(test_prefetch),
-        cmocka_unit_test(test_people),
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_prefetch), cmocka_unit_test(test_people),
         cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
