@@ -125,6 +125,8 @@ compare concat grid model.attention.kind=all model.aggregate.kind=concat
 compare 0layers boxes model.image.layers=0 model.attention.kind=image_only
 compare lowest grid model.attention.kind=lowest 'model.classifier.layers=[]'
 compare cnn+bn clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.coords=xy
+compare cnn,median clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.pixel_norm=median
+compare cnn,inverted clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.pixel_norm=inverted model.question.dropout=0.2
 compare cnn+relation clevr model.image.trunk=cnn 'model.image.filters=[5, 7]' 'model.image.kernels=[5, 3]' \
     model.image.batch_norm=false model.image.layers=0 model.attention.kind=all model.aggregate.kind=relation
 
