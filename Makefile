@@ -94,6 +94,8 @@ FAULT := $(call programs,fault)
 WRAP := pthread_create pthread_join pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait \
   pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast nanosleep usleep sched_yield \
   clock_gettime open write fsync rename mkdir aligned_alloc mdb_get
+FUZZ := $(BUILD)/tests/fuzz/fuzz
+FUZZ_O := $(call object,tests/fuzz)
 NUMERIC := $(call programs,numeric)
 MPI_TESTS := $(call programs,mpi)
 
@@ -188,6 +190,11 @@ $(PRELOAD): $(BUILD)/%.so: %.c $(BUILD)/flags
 	$(call say,link)
 	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) -O1 -fPIC -shared -o $@ $<
 
+$(FUZZ): $(FUZZ_O) $(BUILD)/libtest.a $(LIBS)
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(FUZZ_O) $(BUILD)/libtest.a $(LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
+
 $(NUMERIC): $(BUILD)/%: $(BUILD)/double/%.o $(DOUBLE_LIBS)
 	@mkdir -p $(@D)
 	$(call say,link)
@@ -216,7 +223,7 @@ test: deps ## build and run every test
 unit: $(UNIT)
 
 .PHONY: tests
-tests: all $(UNIT) $(NUMERIC) $(FAULT) $(MPI_TESTS) $(PRELOAD) ## build the tests
+tests: all $(UNIT) $(NUMERIC) $(FAULT) $(MPI_TESTS) $(PRELOAD) $(FUZZ) ## build the tests
 
 .PHONY: test-only
 test-only: tests ## run the tests, without looking at the dependencies
@@ -236,6 +243,10 @@ chaos: all $(FAULT) $(PRELOAD) ## 5,000 schedules, and 100 runs that lose a rank
 cluster: deps ## the tests of a cluster of network namespaces, with outages of a minute and slow hosts
 	@$(PARALLEL) tests
 	@HANPS_LONG=1 tests/run --build $(BUILD) --kinds cluster --timeout 1800
+
+.PHONY: fuzz
+fuzz: deps ## libFuzzer over everything that is imported; FUZZ_SECONDS=60 for each target
+	@tests/fuzz/run
 
 .PHONY: sanitize
 sanitize: deps ## the tests under address, undefined and thread sanitizers

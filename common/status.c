@@ -13,13 +13,20 @@ static const struct {
 #undef HP_STATUS_ROW
 };
 
+/* The text is one line that a terminal shows as it is, whatever a file or a name put into it. */
+static void write_text(hp_error_t *err, const char *fmt, va_list args) {
+    vsnprintf(err->text, sizeof err->text, fmt, args);
+    for (char *c = err->text; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+}
+
 hp_status_t(hp_fail)(hp_error_t *err, hp_status_t status, const char *fmt, ...) {
     if (err != NULL) {
         va_list args;
         va_start(args, fmt);
         err->status = status;
         err->told = false;
-        vsnprintf(err->text, sizeof err->text, fmt, args);
+        write_text(err, fmt, args);
         va_end(args);
     }
     return status;
@@ -32,7 +39,7 @@ hp_status_t hp_fail_errno(hp_error_t *err, hp_status_t status, const char *fmt, 
         va_start(args, fmt);
         err->status = status;
         err->told = false;
-        vsnprintf(err->text, sizeof err->text, fmt, args);
+        write_text(err, fmt, args);
         va_end(args);
         size_t n = strlen(err->text);
         char buffer[128];
@@ -48,7 +55,7 @@ hp_status_t hp_fail_prefix(hp_error_t *err, const char *fmt, ...) {
     memcpy(old, err->text, sizeof old);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->text, sizeof err->text, fmt, args);
+    write_text(err, fmt, args);
     va_end(args);
     size_t n = strlen(err->text);
     snprintf(err->text + n, sizeof err->text - n, ": %.*s", (int)(sizeof old - 1), old);

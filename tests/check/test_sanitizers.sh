@@ -1,5 +1,5 @@
-# The unit tests under address and undefined, those with threads under thread: the short form of
-# `make sanitize`.
+# The unit tests under address and undefined, those with threads under thread, and a minute of fuzzing
+# under address: the short form of `make sanitize` and `make fuzz`.
 # timeout: 1800
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -11,12 +11,20 @@ for sanitizer in address undefined thread; do
     [ $sanitizer = thread ] && filter=("${threads[@]}")
     [ $sanitizer = thread ] && [ ${#filter[@]} = 0 ] && continue
     targets=(unit)
+    [ $sanitizer = address ] && targets+=(build/address/tests/fuzz/fuzz)
     [ $sanitizer = thread ] && targets=("${filter[@]/#unit\//build/thread/tests/unit/test_}")
     make -s --no-print-directory -j"$(nproc)" SANITIZER=$sanitizer "${targets[@]}" >/dev/null || { fail=1; continue; }
     tests/run --build build/$sanitizer --kinds unit --timeout 900 "${filter[@]}" >"build/$sanitizer/tests.log" 2>&1 || {
         fail=1
         echo "under $sanitizer:"
         grep -v '^ok' "build/$sanitizer/tests.log"
+    }
+    [ $sanitizer = address ] || continue
+    # A minute of damaged files; `make fuzz` looks longer, and at what is not reached yet.
+    build/address/tests/fuzz/fuzz --seconds "${HANPS_FUZZ_SECONDS:-60}" >"build/address/fuzz.log" 2>&1 || {
+        fail=1
+        echo "fuzzing:"
+        tail -n 60 build/address/fuzz.log
     }
 done
 exit $fail

@@ -19,6 +19,12 @@ static void test_status(void **state) {
     assert_int_equal(hp_status_exit_code(HP_IO), 3);
     assert_int_equal(hp_status_exit_code(HP_INTERRUPTED), 130);
     for (int i = 0; i < HP_STATUS_COUNT; i++) assert_true(hp_status_text((hp_status_t)i)[0] != '?');
+    hp_error_t line;
+    assert_int_equal(hp_fail(&line, HP_INPUT, "file '%s': %d", "a\nb\t\x1b[31m\x7f\xc3\xa9", 3),
+                     HP_INPUT);
+    assert_string_equal(line.text, "file 'a?b??[31m?\xc3\xa9': 3");
+    assert_int_equal(hp_fail_prefix(&line, "in\r%s", "x"), HP_INPUT);
+    assert_string_equal(line.text, "in?x: file 'a?b??[31m?\xc3\xa9': 3");
     hp_error_t err;
     assert_int_equal(hp_fail(&err, HP_INPUT, "key %d", 7), HP_INPUT);
     assert_int_equal(hp_fail_prefix(&err, "file %s", "a"), HP_INPUT);
