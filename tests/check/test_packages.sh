@@ -56,7 +56,8 @@ for name in output("git", "ls-files", "-co", "--exclude-standard", "--", "Makefi
 together = "\n".join(texts.values())
 
 imports = re.findall(r"^\s*(?:import|from) ([a-z_0-9., ]+)", together, re.M)
-for module in sorted({m.split()[0] for line in imports for m in line.split(",") if m.split()}):
+optional = {"torch", "torchvision"}  # what uses them skips without
+for module in sorted({m.split()[0] for line in imports for m in line.split(",") if m.split()} - optional):
     for name in [m for m in (module, "google.protobuf") if m != "google"]:
         path = output("/usr/bin/python3", "-c", f"import {name}; print(getattr({name}, '__file__', '') or '')").strip()
         if "dist-packages" in path:
