@@ -25,7 +25,7 @@ void hp_doing_describe(unsigned doing, uint64_t unit, char *text, size_t bytes) 
     };
     if (doing >= HP_DOINGS)
         snprintf(text, bytes, "does what this build does not know");
-    else if (doing == HP_DOING_UNIT)
+    else if (doing == HP_DOING_UNIT || doing == HP_DOING_EVALUATE)
         snprintf(text, bytes, "%s", words[doing]);
     else
         snprintf(text, bytes, "%s %" PRIu64, words[doing], unit);

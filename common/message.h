@@ -109,7 +109,8 @@ const char *hp_message_name(unsigned kind);
     X(DATA, "waits for the data of unit")                                                          \
     X(PULL, "waits for the weights of unit")                                                       \
     X(COMPUTE, "computes unit")                                                                    \
-    X(PUSH, "waits to push the gradient of unit")
+    X(PUSH, "waits to push the gradient of unit")                                                  \
+    X(EVALUATE, "evaluates")
 
 typedef enum {
 #define HP_DOING_ENUM(name, text) HP_DOING_##name,

@@ -577,6 +577,12 @@ hp_status_t wk_client_evaluated(wk_client_t *c, const wk_unit_t *part, const hp_
     }
     c->want_report = true;
     hp_status_t st = wait_done(c, &c->want_report, err);
+    for (uint64_t i = c->begun; i < c->taken; i++) { /* it is not what this worker does any more */
+        wk_held_t *held = &c->held[i % WK_RING];
+        if (held->evaluate && held->step == part->step && held->part == part->part)
+            held->voided = true;
+    }
+    c->doing_since = hp_clock();
     pthread_mutex_unlock(&c->lock);
     return st;
 }

@@ -445,8 +445,10 @@ static bool all_said_farewell(const wk_client_t *c) {
 static void beat(wk_client_t *c, double now) {
     hp_message_t m = {.kind = HP_MSG_HEARTBEAT, .count = c->doing, .unit = c->unit};
     const wk_held_t *next = c->doing == HP_DOING_UNIT ? unbegun(c) : NULL;
-    if (next != NULL) m.count = HP_DOING_DATA;
-    if (next != NULL) m.unit = next->unit;
+    if (next != NULL) {
+        m.count = next->evaluate ? HP_DOING_EVALUATE : HP_DOING_DATA;
+        m.unit = next->unit;
+    }
     m.value = (uint64_t)(1e3 * (now - c->doing_since));
     if (c->goodbye || now - c->beat < BEAT_S || !c->link[0].welcomed) return;
     c->beat = now;
