@@ -156,7 +156,7 @@ static hp_status_t ask_lines(const args_t *args, wk_ask_t *asker, const cli_pred
     size_t room = 0;
     uint64_t number = 0;
     hp_status_t status = HP_OK;
-    for (ssize_t n; status == HP_OK && (n = getline(&line, &room, stdin)) > 0;) {
+    while (status == HP_OK && getline(&line, &room, stdin) > 0) {
         number++;
         line[strcspn(line, "\r\n")] = '\0';
         if (line[0] == '\0') continue;

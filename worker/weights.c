@@ -77,13 +77,13 @@ static yajl_val member(yajl_val object, const char *key, yajl_type type) {
 
 /* List of whole numbers from 0; -1: it is not one, or is longer. */
 static int numbers(yajl_val list, int most, int64_t *out) {
-    if (list == NULL || YAJL_GET_ARRAY(list)->len > (size_t)most) return -1;
-    for (size_t i = 0; i < YAJL_GET_ARRAY(list)->len; i++) {
-        yajl_val v = YAJL_GET_ARRAY(list)->values[i];
+    if (!YAJL_IS_ARRAY(list) || list->u.array.len > (size_t)most) return -1;
+    for (size_t i = 0; i < list->u.array.len; i++) {
+        yajl_val v = list->u.array.values[i];
         if (!YAJL_IS_INTEGER(v) || YAJL_GET_INTEGER(v) < 0) return -1;
         out[i] = YAJL_GET_INTEGER(v);
     }
-    return (int)YAJL_GET_ARRAY(list)->len;
+    return (int)list->u.array.len;
 }
 
 static void write_shape(int dims, const int64_t *shape, char out[SHAPE]) {
@@ -147,8 +147,8 @@ static hp_status_t load(const file_t *f, const hp_param_t *p, const tensor_t *t,
 /* Names that no row has: another model's file. */
 static hp_status_t check_names(const file_t *f, const hp_params_t *params) {
     static const char counter[] = "num_batches_tracked";
-    for (size_t i = 0; i < YAJL_GET_OBJECT(f->header)->len; i++) {
-        const char *name = YAJL_GET_OBJECT(f->header)->keys[i];
+    for (size_t i = 0; i < f->header->u.object.len; i++) {
+        const char *name = f->header->u.object.keys[i];
         size_t n = strlen(name), tail = sizeof counter - 1;
         bool counts = n >= tail && strcmp(name + n - tail, counter) == 0;
         if (strcmp(name, "__metadata__") != 0 && !counts && hp_params_find(params, name) < 0)

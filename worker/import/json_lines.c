@@ -206,7 +206,7 @@ static hp_status_t take_line(const reader_t *r, uint32_t file, uint32_t line) {
     HP_TRY(take_answers(r, set, &q));
     HP_TRY(take_types(r, set, question, &q));
     int64_t twin = wk_vqa_find(set, q.question_id);
-    if (twin >= 0)
+    if (twin >= 0 && set->question != NULL)
         return hp_fail(r->err, HP_INPUT,
                        "question_id %" PRId64 " is there twice (first in line %u)", q.question_id,
                        set->question[twin].record);

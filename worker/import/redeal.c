@@ -39,6 +39,7 @@ static hp_status_t begin(hp_store_t *store, const wk_redeal_t *r, wk_dealt_t *d,
         *pool = info->split[from];
     }
     const char *name = r->kept != NULL ? r->kept : r->from;
+    if (name == NULL) return hp_fail(err, HP_INTERNAL, "what is kept has no name");
     for (int s = 0; r->from != NULL && s < info->splits; s++) {
         bool taken = strcmp(info->split[s].name, r->held) == 0 ||
                      (s != from && strcmp(info->split[s].name, name) == 0);
