@@ -147,6 +147,7 @@ static hp_status_t load(const file_t *f, const hp_param_t *p, const tensor_t *t,
 /* Names that no row has: another model's file. */
 static hp_status_t check_names(const file_t *f, const hp_params_t *params) {
     static const char counter[] = "num_batches_tracked";
+    if (f->header == NULL) return hp_fail(f->err, HP_INTERNAL, "%s: no header", f->path);
     for (size_t i = 0; i < f->header->u.object.len; i++) {
         const char *name = f->header->u.object.keys[i];
         size_t n = strlen(name), tail = sizeof counter - 1;
