@@ -76,6 +76,6 @@ slow() { # COMPUTE_US DATA_US
 }
 slow 1500000 1000
 grep -Eq 'worker [01] \(rank [12]\) on .* computes unit [0-3], for [0-9.]+ s now' "$work/err" || fail "no word of a slow worker"
-grep -Eq 'server 0 \(rank 0\) on .* makes no step for [0-9.]+ s: waits for the gradient of unit 0' "$work/err" || fail "no word of a server that waits"
+grep -Eq 'server 0 \(rank 0\) on .* makes no step for [0-9.]+ s: waits for the gradient of unit [0-3]' "$work/err" || fail "no word of a server that waits"
 slow 1000 1500000
 grep -Eq 'worker [01] .* waits for the data of unit [0-3], for' "$work/err" || fail "no word of a worker without data"
