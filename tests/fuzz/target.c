@@ -5,6 +5,7 @@
 #include "common/config.h"
 #include "common/store.h"
 #include "tests/support/made_checkpoint.h"
+#include "worker/vectors.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -77,6 +78,15 @@ static hp_status_t read_checkpoint(hp_error_t *err) {
     return status;
 }
 
+static hp_status_t read_vectors(hp_error_t *err) {
+    static const char *const words[] = {"what", "colour", "is", "it"};
+    char path[PATH_BYTES];
+    float rows[4][3] = {{0}};
+    wk_vectors_report_t report;
+    return wk_vectors_read(in_folder("vectors.txt", path), 4, words, 3, true, rows[0], &report,
+                           err);
+}
+
 #define VQA       "import", "vqa", "--out", "@store", "--questions", "@q.json"
 #define ANSWERED  VQA, "--annotations", "@a.json"
 #define FOLDER(p) ANSWERED, "--features", "@features", "--names", p
@@ -100,6 +110,8 @@ static const target_t targets[] = {
      cli_data,
      NULL,
      {ANSWERED, "--features", "@one.safetensors", "--ids", "@ids.txt"}},
+    {"jsonl", "q.jsonl", cli_data, NULL, {"import", "jsonl", "@q.jsonl", "--out", "@store"}},
+    {"vectors", "vectors.txt", NULL, read_vectors, {NULL}},
     {"png",
      "pixels/1.png",
      cli_data,
@@ -128,9 +140,9 @@ static const target_t targets[] = {
 enum { TARGETS = sizeof targets / sizeof *targets };
 
 const char *const fuzz_target_names[TARGETS + 1] = {
-    "questions", "annotations", "npy",   "npz",        "raw",  "safetensors", "hdf5",
-    "ragged",    "tsv",         "ids",   "png",        "jpeg", "clevr",       "nlvr",
-    "results",   "config",      "store", "checkpoint", NULL};
+    "questions", "annotations", "npy",     "npz",    "raw",     "safetensors", "hdf5",
+    "ragged",    "tsv",         "ids",     "jsonl",  "vectors", "png",         "jpeg",
+    "clevr",     "nlvr",        "results", "config", "store",   "checkpoint",  NULL};
 
 static void fail(const char *what, const hp_error_t *err) {
     fprintf(stderr, "fuzz %s: %s: %s\n", target->name, what, err != NULL ? err->text : "");
