@@ -14,11 +14,12 @@ exit-*) leave "${2#exit-}" ;;
 arguments) [ "$rank" = 0 ] && printf '<%s>\n' "${@:5}"; leave 0 ;;
 signal)
     state running
+    [ "$rank" = 2 ] && { sleep 0.2; leave 3; } # one that has ended is no reason not to stop the others
     trap 'state stopped; leave 130' USR2
     [ "$rank" = 0 ] && touch "$run/ready"
     for i in $(seq 200); do sleep 0.1 & wait $!; done
     leave 9 ;;
-lost) state running; [ "$rank" = 0 ] && kill -KILL $$; exit 0 ;;
+lost) state running; [ "$rank" = 0 ] && kill -KILL $$; sleep 0.5; leave 3 ;;
 hang) state done; [ "$rank" = 0 ] && leave 0; echo $$ >"$run/pid"; exec sleep 100 ;;
 esac
 END
@@ -40,7 +41,7 @@ for signal in INT TERM; do
     # A shell without job control has INT ignored in the background: start it as a terminal would.
     python3 -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execvp(sys.argv[1], sys.argv[1:])' deploy/run -n 2 --hanps "$scratch/hanps" signal --run "$scratch/runs/signal" >"$scratch/out" 2>&1 &
+os.execvp(sys.argv[1], sys.argv[1:])' deploy/run -n 3 --hanps "$scratch/hanps" signal --run "$scratch/runs/signal" >"$scratch/out" 2>&1 &
     launcher=$!
     for _ in $(seq 100); do [ -e "$scratch/runs/signal/ready" ] && break; sleep 0.1; done
     sleep 0.5
