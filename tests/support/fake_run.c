@@ -328,6 +328,14 @@ static float on_wire(const fake_t *f, float x) {
     return f->config.cluster.wire == HP_BF16 ? hp_bf16_to_float(hp_bf16_from_float(x)) : x;
 }
 
+int64_t fake_gradient(const fake_t *f, uint64_t unit, const float *weights, float *grads) {
+    memset(grads, 0, (size_t)f->params.total * sizeof *grads);
+    for (int i = 0; i < f->params.count; i++)
+        param_gradient(&f->params.param[i], unit, weights, grads);
+    spoil(f, unit, grads);
+    return unit_examples(unit);
+}
+
 void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) {
     int64_t n = f->params.total;
     const hp_config_t *config = &f->config;
@@ -350,10 +358,7 @@ void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights) 
         for (int64_t i = 0; i < n; i++) seen[i] = on_wire(f, weights[i]);
         for (int k = 0; k < shards; k++) {
             uint64_t unit = (uint64_t)(t * shards + k);
-            memset(g, 0, (size_t)n * sizeof *g);
-            for (int i = 0; i < f->params.count; i++)
-                param_gradient(&f->params.param[i], unit, seen, g);
-            spoil(f, unit, g);
+            fake_gradient(f, unit, seen, g);
             for (int64_t i = 0; i < n; i++) g[i] = on_wire(f, g[i]);
             double most = config->optimizer.max_norm;
             if (most > 0 && sqrt(norm(&plan, g)) / (double)unit_examples(unit) > most) continue;

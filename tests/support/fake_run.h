@@ -63,6 +63,9 @@ hp_status_t fake_rank(fake_t *f, hp_transport_t *transport, hp_error_t *err);
 float *fake_result(const fake_t *f);
 uint64_t fake_hash(const fake_t *f);
 
+/* A unit's gradient at these weights, [params.total] both; returns its number of examples. */
+int64_t fake_gradient(const fake_t *f, uint64_t unit, const float *weights, float *grads);
+
 /* What `sync` must come to, computed without servers, in the plainest way. [params.total] */
 void fake_reference(const fake_t *f, int shards, int64_t steps, float *weights);
 
