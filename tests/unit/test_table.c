@@ -219,6 +219,29 @@ static void test_equal(void **state) {
     wk_table_release(&table);
 }
 
+static void test_names(void **state) {
+    (void)state;
+    static const char *const attention[] = {"all", "han"};
+    static const struct {
+        const char *kind, *want[2];
+    } aggregate[] = {{"sum", {"sum", "HAN+sum"}},
+                     {"pairwise", {"pairwise", "HAN+pairwise"}},
+                     {"relation", {"RN", "HAN+RN"}},
+                     {"concat", {"MLP", "HAN+MLP"}}};
+    for (int i = 0; i < 8; i++) {
+        char settings[100], name[16];
+        snprintf(settings, sizeof settings, "model: {attention: {kind: %s}, aggregate: {kind: %s}}",
+                 attention[i % 2], aggregate[i / 2].kind);
+        snprintf(name, sizeof name, "name%d", i);
+        const char *run = make_run(name, settings, "test-00000001.tsv", "10", false, "other");
+        const wk_table_options_t options = {.runs = 1, .run = &run, .step = -1, .metric = -1};
+        wk_table_t table = {0};
+        made(&options, &table);
+        assert_string_equal(table.row[0].name, aggregate[i / 2].want[i % 2]);
+        wk_table_release(&table);
+    }
+}
+
 static void test_refused(void **state) {
     (void)state;
     const char *a = make_run("r1", "", "test-00000005.tsv", "10", false, "other");
@@ -234,6 +257,7 @@ static void test_refused(void **state) {
         {{a, b}, "test", "different questions", -1},
         {{a, c}, "test", "has no evaluation of split 'test': hanps eval", -1},
         {{a, a}, "test", "at step 6", 6},
+        {{a, a}, "test", "r1' is given twice", -1},
         {{a, "/nonexistent"}, "test", "no run in '/nonexistent'", -1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -275,6 +299,7 @@ int main(void) {
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_interval),
         cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

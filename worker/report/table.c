@@ -11,11 +11,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 typedef struct {
     const char *name;
     int row;
+    dev_t device; /* of its config.yaml, and the file there */
+    ino_t file;
     hp_config_t config;
     char *yaml; /* the configuration without its seed */
     wk_scores_t scores;
@@ -87,8 +89,11 @@ static hp_status_t read_config(run_t *run, hp_error_t *err) {
     char path[HP_RUN_PATH];
     size_t bytes = 0;
     HP_TRY(hp_run_path(run->name, "config.yaml", path, err));
-    if (access(path, R_OK) != 0)
+    struct stat info;
+    if (stat(path, &info) != 0)
         return hp_fail(err, HP_INPUT, "no run in '%s': there is no config.yaml in it", run->name);
+    run->device = info.st_dev;
+    run->file = info.st_ino;
     hp_config_default(&run->config);
     HP_TRY(hp_config_load(&run->config, path, err));
     hp_config_t same = run->config;
@@ -111,6 +116,15 @@ static hp_status_t same_questions(const run_t *a, const run_t *b, hp_error_t *er
                    b->name);
 }
 
+/* Twice it would count as two seeds without a difference. */
+static hp_status_t given_once(const job_t *job, int index, hp_error_t *err) {
+    const run_t *run = &job->run[index];
+    for (const run_t *other = job->run; other < run; other++)
+        if (other->device == run->device && other->file == run->file)
+            return hp_fail(err, HP_INPUT, "run '%s' is given twice", run->name);
+    return HP_OK;
+}
+
 static hp_status_t read_runs(job_t *job, hp_error_t *err) {
     for (int r = 0; r < job->options->runs; r++) {
         run_t *run = &job->run[r];
@@ -118,6 +132,7 @@ static hp_status_t read_runs(job_t *job, hp_error_t *err) {
         int64_t step;
         run->name = job->options->run[r];
         HP_TRY(read_config(run, err));
+        HP_TRY(given_once(job, r, err));
         HP_TRY(find_scores(job, run, &step, err));
         snprintf(name, sizeof name, "eval/%s-%08" PRId64 ".tsv", job->table->split, step);
         HP_TRY(hp_run_path(run->name, name, path, err));
@@ -140,7 +155,8 @@ static void name_row(const hp_config_t *config, char name[WK_TABLE_NAME]) {
         [HP_ATTEND_SOFT] = "SAN",       [HP_ATTEND_STRAIGHT_THROUGH] = "ST+"};
     static const char *const aggregate[] = {[HP_AGGREGATE_SUM] = "sum",
                                             [HP_AGGREGATE_PAIRWISE] = "pairwise",
-                                            [HP_AGGREGATE_RELATION] = "RN"};
+                                            [HP_AGGREGATE_RELATION] = "RN",
+                                            [HP_AGGREGATE_CONCAT] = "MLP"};
     const bool soft = config->model.attention.kind == HP_ATTEND_SOFT;
     snprintf(name, WK_TABLE_NAME, "%s%s%s", attention[config->model.attention.kind],
              soft ? "" : aggregate[config->model.aggregate.kind],

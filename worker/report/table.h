@@ -52,8 +52,8 @@ typedef struct {
 
 typedef enum { WK_TABLE_TEXT, WK_TABLE_MARKDOWN, WK_TABLE_CSV } wk_table_format_t;
 
-/* HP_INPUT: a run without an evaluation of the split; runs scored on different questions. Release
- * with wk_table_release, which is fine on a zeroed struct. */
+/* HP_INPUT: a run without an evaluation of the split; runs scored on different questions; a run
+ * that is given twice. Release with wk_table_release, which is fine on a zeroed struct. */
 hp_status_t wk_table_make(const wk_table_options_t *options, wk_table_t *table,
                           hp_error_t *err) HP_MUST_CHECK;
 void wk_table_write(const wk_table_t *table, wk_table_format_t format, FILE *out);
