@@ -1,10 +1,26 @@
 #include "cli/arguments.h"
 
+#include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
 
 hp_status_t cli_bad_option(char **argv, hp_error_t *err) {
     return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",
                    argv[optind - 1]);
+}
+
+hp_status_t cli_whole(const char *option, const char *text, int64_t least, int64_t most,
+                      int64_t *value_p, hp_error_t *err) {
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < least || value > most)
+        return hp_fail(err, HP_INPUT,
+                       "%s %s: a whole number from %" PRId64 " to %" PRId64 " is allowed", option,
+                       text, least, most);
+    *value_p = value;
+    return HP_OK;
 }
 
 hp_status_t cli_one_operand(int argc, char **argv, const char *name, const char **operand_p,

@@ -4,8 +4,14 @@
 
 #include "common/status.h"
 
+#include <stdint.h>
+
 /* The option that getopt_long has just refused (opterr is 0). HP_INPUT. */
 hp_status_t cli_bad_option(char **argv, hp_error_t *err);
+
+/* The value of an option that is a whole number from least to most. */
+hp_status_t cli_whole(const char *option, const char *text, int64_t least, int64_t most,
+                      int64_t *value_p, hp_error_t *err) HP_MUST_CHECK;
 
 /* After the options exactly one argument is left, which is what `name` says ("RUN"): *operand_p is
  * it, within argv. Else HP_INPUT. */

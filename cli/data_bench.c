@@ -7,7 +7,6 @@
 #include "common/store_convert.h"
 #include "common/store_sparse.h"
 
-#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -173,17 +172,6 @@ static void print(const bench_t *b, const char *path, bool json) {
     if (json) printf("}}}\n");
 }
 
-static hp_status_t whole(const char *option, const char *text, int most, int *out,
-                         hp_error_t *err) {
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || value < 1 || value > most)
-        return hp_fail(err, HP_INPUT, "%s %s: a whole number from 1 to %d is allowed", option, text,
-                       most);
-    *out = (int)value;
-    return HP_OK;
-}
-
 static hp_status_t run(bench_t *b, hp_store_t *store, const char *path, bool json,
                        hp_error_t *err) {
     b->info = hp_store_info(store);
@@ -210,14 +198,17 @@ hp_status_t cli_data_bench(int argc, char **argv, hp_error_t *err) {
                                             {0}};
     bench_t b = {.images = 256, .rounds = 5};
     bool json = false;
+    int64_t number = 0;
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) switch (option) {
         case IMAGES:
-            HP_TRY(whole("--images", optarg, 1000000, &b.images, err));
+            HP_TRY(cli_whole("--images", optarg, 1, 1000000, &number, err));
+            b.images = (int)number;
             break;
         case ROUNDS:
-            HP_TRY(whole("--rounds", optarg, MAX_ROUNDS, &b.rounds, err));
+            HP_TRY(cli_whole("--rounds", optarg, 1, MAX_ROUNDS, &number, err));
+            b.rounds = (int)number;
             break;
         case JSON:
             json = true;

@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
+#include "cli/import_options.h"
 #include "worker/import/combine.h"
 
 #include <ctype.h>
@@ -66,16 +67,6 @@ static hp_status_t set_splits(arguments_t *a, const char *text, hp_error_t *err)
     return HP_OK;
 }
 
-static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *err) {
-    a->combine.encode = true;
-    for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
-        if (strcmp(hp_encoding_name(e), text) == 0) {
-            a->combine.encoding = e;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
-}
-
 static hp_status_t set(arguments_t *a, int option, const char *value, hp_error_t *err) {
     char *end;
     switch (option) {
@@ -98,7 +89,8 @@ static hp_status_t set(arguments_t *a, int option, const char *value, hp_error_t
             return HP_OK;
         return hp_fail(err, HP_INPUT, "--questions %s: a whole number from 1 is allowed", value);
     default:
-        return set_encoding(a, value, err);
+        a->combine.encode = true;
+        return cli_parse_encoding(value, &a->combine.encoding, err);
     }
 }
 

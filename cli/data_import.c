@@ -6,7 +6,6 @@
 #include "worker/import/vqa.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -97,16 +96,10 @@ typedef struct {
     char command[TEXT], sizes[256];
 } arguments_t;
 
-static hp_status_t whole(const char *option, const char *text, uint64_t least, uint64_t *out,
-                         hp_error_t *err) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value < least ||
-        value > INT32_MAX - 1)
-        return hp_fail(err, HP_INPUT, "%s %s: a whole number from %" PRIu64 " to %d is allowed",
-                       option, text, least, INT32_MAX - 1);
-    *out = value;
+static hp_status_t count(const char *option, const char *text, uint64_t *out, hp_error_t *err) {
+    int64_t value = 0;
+    HP_TRY(cli_whole(option, text, 1, INT32_MAX - 1, &value, err));
+    *out = (uint64_t)value;
     return HP_OK;
 }
 
@@ -174,17 +167,6 @@ static hp_status_t set_shape(arguments_t *a, const char *text, hp_error_t *err) 
     return HP_OK;
 }
 
-static hp_status_t parse_dtype(const char *option, const char *text, hp_dtype_t *dtype_p,
-                               hp_error_t *err) {
-    static const hp_dtype_t allowed[] = {HP_DTYPE_F16, HP_DTYPE_F32, HP_DTYPE_BF16};
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
-        if (strcmp(hp_dtype_name(allowed[i]), text) == 0) {
-            *dtype_p = allowed[i];
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "%s %s: allowed are f16, f32, bf16", option, text);
-}
-
 /* Two names and a comma between. */
 static hp_status_t set_sizes(arguments_t *a, const char *text, hp_error_t *err) {
     char *comma;
@@ -199,15 +181,6 @@ static hp_status_t set_sizes(arguments_t *a, const char *text, hp_error_t *err) 
     a->features.width_dataset = a->sizes;
     a->features.height_dataset = comma + 1;
     return HP_OK;
-}
-
-static hp_status_t set_encoding(arguments_t *a, const char *text, hp_error_t *err) {
-    for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
-        if (strcmp(hp_encoding_name(e), text) == 0) {
-            a->import.encoding = e;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
 }
 
 static hp_status_t set_metric(arguments_t *a, const char *text, hp_error_t *err) {
@@ -273,11 +246,11 @@ static hp_status_t set_question_option(arguments_t *a, int option, char *value, 
         import->answer_vocabulary = value;
         return HP_OK;
     case ANSWERS:
-        return whole("--answers", value, 1, &import->answers, err);
+        return count("--answers", value, &import->answers, err);
     case MIN_ANSWER:
-        return whole("--min-answer", value, 1, &import->least_answer, err);
+        return count("--min-answer", value, &import->least_answer, err);
     case MIN_WORD:
-        return whole("--min-word", value, 1, &import->least_word, err);
+        return count("--min-word", value, &import->least_word, err);
     case TOKENIZER:
         return cli_parse_tokenizer(value, &a->import.tokenizer, err);
     default:
@@ -319,15 +292,15 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
     case GRID:
         return set_grid(a, value, err);
     case DTYPE:
-        return parse_dtype("--dtype", value, &a->import.dtype, err);
+        return cli_parse_dtype("--dtype", value, &a->import.dtype, err);
     case SHAPE:
         return set_shape(a, value, err);
     case SIZES:
         return set_sizes(a, value, err);
     case RAW_DTYPE:
-        return parse_dtype("--raw-dtype", value, &a->features.raw_dtype, err);
+        return cli_parse_dtype("--raw-dtype", value, &a->features.raw_dtype, err);
     case ENCODING:
-        return set_encoding(a, value, err);
+        return cli_parse_encoding(value, &a->import.encoding, err);
     case MISSING:
         a->import.skip_missing = strcmp(value, "skip") == 0;
         if (a->import.skip_missing || strcmp(value, "refuse") == 0) return HP_OK;

@@ -36,17 +36,6 @@ typedef struct {
     char command[1024];
 } arguments_t;
 
-static hp_status_t parse_number(const char *option, const char *text, int min, int max, int *out,
-                                hp_error_t *err) {
-    char *end = NULL;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || value < min || value > max)
-        return hp_fail(err, HP_INPUT, "%s %s: a whole number from %d to %d is allowed", option,
-                       text, min, max);
-    *out = (int)value;
-    return HP_OK;
-}
-
 static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_error_t *err) {
     enum { OUT = 1, SIZE, TOKENIZER, PERMUTATIONS, VALID };
     static const struct option table[] = {{"out", required_argument, NULL, OUT},
@@ -56,6 +45,7 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
                                           {"valid-directories", required_argument, NULL, VALID},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
+    int64_t number = 0;
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
@@ -73,12 +63,12 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             HP_TRY(cli_parse_tokenizer(optarg, &a->options.tokenizer, err));
             break;
         case PERMUTATIONS:
-            HP_TRY(
-                parse_number("--permutations", optarg, 1, 6, &a->nlvr_options.permutations, err));
+            HP_TRY(cli_whole("--permutations", optarg, 1, 6, &number, err));
+            a->nlvr_options.permutations = (int)number;
             break;
         case VALID:
-            HP_TRY(parse_number("--valid-directories", optarg, 0, 10000,
-                                &a->nlvr_options.valid_directories, err));
+            HP_TRY(cli_whole("--valid-directories", optarg, 0, 10000, &number, err));
+            a->nlvr_options.valid_directories = (int)number;
             break;
         case 'h':
             *help = true;

@@ -3,8 +3,6 @@
 #include "cli/command.h"
 #include "worker/import/synth_sort_of_clevr.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,18 +22,6 @@ static const char usage[] =
     "  --features KIND   patches: 12 x 12 pixels of the inverted image on a 10 x 10 grid, beside\n"
     "                    the pixels (default); none: pixels only\n";
 
-static hp_status_t parse_number(const char *option, const char *text, uint64_t max, uint64_t *out,
-                                hp_error_t *err) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value > max)
-        return hp_fail(err, HP_INPUT, "%s %s: a whole number from 0 to %" PRIu64 " is allowed",
-                       option, text, max);
-    *out = value;
-    return HP_OK;
-}
-
 static hp_status_t set_features(const char *text, wk_synth_options_t *options, hp_error_t *err) {
     options->patches = strcmp(text, "patches") == 0;
     if (!options->patches && strcmp(text, "none") != 0)
@@ -52,7 +38,7 @@ hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err) {
         {"help", no_argument, NULL, 'h'},          {0}};
     wk_synth_options_t options = {
         .seed = 1, .train = 9800, .valid = 200, .test = 2000, .patches = true};
-    uint64_t number = 0;
+    int64_t number = 0;
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
@@ -60,21 +46,20 @@ hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err) {
             options.out = optarg;
             break;
         case IMAGES:
-            HP_TRY(parse_number("--images", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
-            if (number == 0)
-                return hp_fail(err, HP_INPUT, "--images 0: at least one image is needed");
+            HP_TRY(cli_whole("--images", optarg, 1, WK_SYNTH_IMAGES_MAX, &number, err));
             options.train = (uint32_t)number;
             break;
         case VALID:
-            HP_TRY(parse_number("--valid", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
+            HP_TRY(cli_whole("--valid", optarg, 0, WK_SYNTH_IMAGES_MAX, &number, err));
             options.valid = (uint32_t)number;
             break;
         case TEST:
-            HP_TRY(parse_number("--test", optarg, WK_SYNTH_IMAGES_MAX, &number, err));
+            HP_TRY(cli_whole("--test", optarg, 0, WK_SYNTH_IMAGES_MAX, &number, err));
             options.test = (uint32_t)number;
             break;
         case SEED:
-            HP_TRY(parse_number("--seed", optarg, UINT64_MAX, &options.seed, err));
+            HP_TRY(cli_whole("--seed", optarg, 0, INT64_MAX, &number, err));
+            options.seed = (uint64_t)number;
             break;
         case FEATURES:
             HP_TRY(set_features(optarg, &options, err));

@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/import_line.h"
+#include "cli/import_options.h"
 #include "common/store_sparse.h"
 #include "worker/extract.h"
 
@@ -38,34 +39,6 @@ typedef struct {
     wk_extract_options_t extract;
 } args_t;
 
-static hp_status_t parse_dtype(const char *text, hp_dtype_t *dtype, hp_error_t *err) {
-    static const hp_dtype_t allowed[] = {HP_DTYPE_F16, HP_DTYPE_BF16, HP_DTYPE_F32};
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
-        if (strcmp(hp_dtype_name(allowed[i]), text) == 0) {
-            *dtype = allowed[i];
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--dtype %s: allowed are f16, bf16, f32", text);
-}
-
-static hp_status_t parse_encoding(const char *text, hp_encoding_t *encoding, hp_error_t *err) {
-    for (hp_encoding_t e = HP_ENCODING_RAW; e <= HP_ENCODING_AUTO; e++)
-        if (strcmp(hp_encoding_name(e), text) == 0) {
-            *encoding = e;
-            return HP_OK;
-        }
-    return hp_fail(err, HP_INPUT, "--encoding %s: allowed are raw, sparse, auto", text);
-}
-
-static hp_status_t parse_batch(const char *text, int *batch, hp_error_t *err) {
-    char *end = NULL;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || value < 1 || value > 4096)
-        return hp_fail(err, HP_INPUT, "--batch %s: a whole number from 1 to 4096 is allowed", text);
-    *batch = (int)value;
-    return HP_OK;
-}
-
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_error_t *err) {
     enum { OUT = 1, STORE, CHECKPOINT, DTYPE, ENCODING, KEEP, BATCH, SET };
     static const struct option options[] = {{"out", required_argument, NULL, OUT},
@@ -78,6 +51,7 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_err
                                             {"set", required_argument, NULL, SET},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
+    int64_t number = 0;
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
@@ -91,16 +65,17 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_err
             args->checkpoint = optarg;
             break;
         case DTYPE:
-            HP_TRY(parse_dtype(optarg, &args->extract.dtype, err));
+            HP_TRY(cli_parse_dtype("--dtype", optarg, &args->extract.dtype, err));
             break;
         case ENCODING:
-            HP_TRY(parse_encoding(optarg, &args->extract.encoding, err));
+            HP_TRY(cli_parse_encoding(optarg, &args->extract.encoding, err));
             break;
         case KEEP:
             args->extract.keep_pixels = true;
             break;
         case BATCH:
-            HP_TRY(parse_batch(optarg, &args->extract.batch, err));
+            HP_TRY(cli_whole("--batch", optarg, 1, 4096, &number, err));
+            args->extract.batch = (int)number;
             break;
         case SET:
             if (args->sets == SETS_MAX)

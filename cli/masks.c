@@ -5,7 +5,6 @@
 #include "common/run_folder.h"
 #include "worker/report/masks.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,7 +22,7 @@ static const char usage[] =
     "  --split NAME         the split, or NAME:SHARE as in data.valid, the default\n"
     "  --count N            questions, spread over the split, two of an image (24)\n"
     "  --questions ID,...   these questions instead\n"
-    "  --checkpoint STEP    or last (last)\n"
+    "  --checkpoint STEP    or last, best (last)\n"
     "  --out DIR            (RUN/masks)\n"
     "  --metric NAME        exact, vqa_2021 or vqa_2016 (exact or vqa_2021, as the store says)\n"
     "  --score N            questions of the split that the page's accuracy speaks of (20000)\n"
@@ -37,19 +36,6 @@ typedef struct {
     const char *set[SETS_MAX];
 } arguments_t;
 
-static hp_status_t parse_number(const char *option, const char *text, int64_t min, int64_t max,
-                                int64_t *out, hp_error_t *err) {
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < min || value > max)
-        return hp_fail(err, HP_INPUT,
-                       "%s %s: a whole number from %" PRId64 " to %" PRId64 " is allowed", option,
-                       text, min, max);
-    *out = value;
-    return HP_OK;
-}
-
 static hp_status_t parse_ids(const char *text, arguments_t *a, hp_error_t *err) {
     for (a->ids = 0; *text != '\0' || a->ids == 0;) {
         char one[32];
@@ -57,7 +43,7 @@ static hp_status_t parse_ids(const char *text, arguments_t *a, hp_error_t *err) 
         if (a->ids == IDS_MAX)
             return hp_fail(err, HP_INPUT, "--questions: at most %d are allowed", IDS_MAX);
         snprintf(one, sizeof one, "%.*s", (int)(n < sizeof one ? n : sizeof one - 1), text);
-        HP_TRY(parse_number("--questions", one, INT64_MIN, INT64_MAX, &a->id[a->ids++], err));
+        HP_TRY(cli_whole("--questions", one, INT64_MIN, INT64_MAX, &a->id[a->ids++], err));
         text += n;
         if (*text == ',' && *++text == '\0')
             return hp_fail(err, HP_INPUT, "--questions: a number is missing at the end");
@@ -84,7 +70,7 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             a->split = optarg;
             break;
         case COUNT:
-            HP_TRY(parse_number("--count", optarg, 1, WK_MASKS_SHOWN, &a->count, err));
+            HP_TRY(cli_whole("--count", optarg, 1, WK_MASKS_SHOWN, &a->count, err));
             break;
         case QUESTIONS:
             HP_TRY(parse_ids(optarg, a, err));
@@ -99,7 +85,7 @@ static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_e
             a->metric = optarg;
             break;
         case SCORE:
-            HP_TRY(parse_number("--score", optarg, 1, 1000000000, &a->scored, err));
+            HP_TRY(cli_whole("--score", optarg, 1, 1000000000, &a->scored, err));
             break;
         case SET:
             if (a->sets == SETS_MAX)

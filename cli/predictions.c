@@ -1,5 +1,6 @@
 #include "cli/predictions.h"
 
+#include "cli/arguments.h"
 #include "cli/scores.h"
 #include "common/memory.h"
 
@@ -106,11 +107,8 @@ hp_status_t cli_prediction_write(const cli_predictions_t *p, const wk_answered_t
 }
 
 hp_status_t cli_parse_top(const char *text, int *top_p, hp_error_t *err) {
-    char *end = NULL;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || value < 1 || value > CLI_TOP)
-        return hp_fail(err, HP_INPUT, "--top %s: a whole number from 1 to %d is allowed", text,
-                       CLI_TOP);
+    int64_t value = 0;
+    HP_TRY(cli_whole("--top", text, 1, CLI_TOP, &value, err));
     *top_p = (int)value;
     return HP_OK;
 }

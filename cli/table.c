@@ -4,7 +4,6 @@
 #include "common/file.h"
 #include "worker/report/table.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -29,18 +28,6 @@ typedef struct {
     wk_table_format_t format;
     const char *out;
 } args_t;
-
-static hp_status_t whole(const char *option, const char *text, int64_t most, int64_t *out,
-                         hp_error_t *err) {
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > most)
-        return hp_fail(err, HP_INPUT, "%s %s: a whole number from 0 to %" PRId64 " is allowed",
-                       option, text, most);
-    *out = value;
-    return HP_OK;
-}
 
 static hp_status_t parse_format(const char *text, wk_table_format_t *format, hp_error_t *err) {
     static const char *const name[] = {
@@ -72,7 +59,7 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_err
             args->table.split = optarg;
             break;
         case STEP:
-            HP_TRY(whole("--step", optarg, INT64_MAX, &args->table.step, err));
+            HP_TRY(cli_whole("--step", optarg, 0, INT64_MAX, &args->table.step, err));
             break;
         case METRIC:
             HP_TRY(wk_metric_find(optarg, &args->table.metric, err));
@@ -81,11 +68,11 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_err
             HP_TRY(parse_format(optarg, &args->format, err));
             break;
         case SAMPLES:
-            HP_TRY(whole("--samples", optarg, 1000000, &number, err));
+            HP_TRY(cli_whole("--samples", optarg, 0, 1000000, &number, err));
             args->table.samples = (int)number;
             break;
         case SEED:
-            HP_TRY(whole("--seed", optarg, INT64_MAX, &number, err));
+            HP_TRY(cli_whole("--seed", optarg, 0, INT64_MAX, &number, err));
             args->table.seed = (uint64_t)number;
             break;
         case OUT:

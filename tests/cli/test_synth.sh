@@ -25,7 +25,7 @@ bad() { # what the message must contain, then the arguments
     case $out in *"$want"*) ;; *) fail "$*: '$out' does not say '$want'" ;; esac
 }
 bad "$work/a" sort-of-clevr --out "$work/a"
-bad "at least one" sort-of-clevr --out "$work/x" --images 0
+bad "from 1 to" sort-of-clevr --out "$work/x" --images 0
 bad "--images -3" sort-of-clevr --out "$work/x" --images -3
 bad "whole number" sort-of-clevr --out "$work/x" --images 1e3
 bad "patches or none" sort-of-clevr --out "$work/x" --features all
