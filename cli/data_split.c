@@ -62,7 +62,7 @@ static hp_status_t set_defaults(args_t *a, bool by, hp_error_t *err) {
     bool priors = r->how == WK_REDEAL_PRIORS;
     if (!by) return hp_fail(err, HP_INPUT, "--by random, image or priors is needed");
     if (a->out == NULL) return hp_fail(err, HP_INPUT, "--out NEW is needed");
-    if (r->share == 0) r->share = priors ? 0.33 : 0.1;
+    if (r->share < 0) r->share = priors ? 0.33 : 0.1;
     if (r->share >= 1) return hp_fail(err, HP_INPUT, "--share: less than 1 is allowed");
     if (r->from == NULL && !priors) r->from = "train";
     if (r->held == NULL) r->held = priors ? "test" : "valid";
@@ -150,7 +150,7 @@ static hp_status_t split(const args_t *a, hp_error_t *err) {
 }
 
 hp_status_t cli_data_split(int argc, char **argv, hp_error_t *err) {
-    args_t a = {.redeal = {.seed = 1}};
+    args_t a = {.redeal = {.seed = 1, .share = -1}};
     HP_TRY(parse(argc, argv, &a, err));
     if (a.help) {
         fputs(usage, stdout);

@@ -88,3 +88,4 @@ bad "both splits are named" "$work/s" --by random --name both --rest both --out 
 bad "a number from 0 to 1" "$work/s" --by random --share 2 --out "$work/x"
 bad "less than 1" "$work/s" --by random --share 1 --out "$work/x"
 bad "no question would be left in split 'valid'" "$work/s" --by random --share 0.0001 --out "$work/x"
+bad "no question would be left in split 'valid'" "$work/s" --by random --share 0 --out "$work/x"
