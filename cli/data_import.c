@@ -27,7 +27,7 @@ static const char usage[] =
     "  --split NAME           the --questions and --annotations that follow belong to NAME\n"
     "  --questions FILE,...   may be given several times\n"
     "  --annotations FILE,... none: the split has no answers\n"
-    "jsonl: every line says which split its question belongs to:\n"
+    "jsonl: every line says which split its question belongs to (train):\n"
     "  {\"image\": \"17\", \"question\": \"Is it red?\", \"answer\": \"yes\", \"split\": "
     "\"train\"}\n"
     "                         or \"answers\": [\"yes\", \"no\"] of several people; also "
