@@ -30,6 +30,29 @@ assert sum(loss[-8:]) < 0.95 * sum(loss[:8]), loss
 json.loads(open(sys.argv[1] + "/log/server-0000.jsonl").readline())
 END
 
+# ---- progress: one line that is written over on a terminal, lines elsewhere ----
+python3 - "$HANPS" "$work" <<'END' || fail "progress"
+import os, re, subprocess, sys
+hanps, work = sys.argv[1:]
+command = [hanps, "train", work + "/config.yaml", "--set", "run.steps=100000000", "--set", "run.max_minutes=0.05",
+           "--set", "log.console_seconds=1", "--run"]
+ours, theirs = os.openpty()
+train = subprocess.Popen(command + [work + "/terminal"], stdout=subprocess.DEVNULL, stderr=theirs)
+os.close(theirs)
+text = b""
+try:
+    while part := os.read(ours, 4096):
+        text += part
+except OSError:  # its other end is closed
+    pass
+assert train.wait() == 130, text
+wanted = rb"step \d+/100000000  loss [\d.]+  accuracy [\d.]+ %  \d+ examples/s"
+assert len(re.findall(rb"\r" + wanted + rb"[^\r\n]*\x1b\[K", text)) >= 2, text
+lines = subprocess.run(command + [work + "/lines"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+assert lines.returncode == 130 and b"\r" not in lines.stderr and b"\x1b" not in lines.stderr, lines.stderr
+assert len(re.findall(rb"^" + wanted + rb".*$", lines.stderr, re.M)) >= 1, lines.stderr
+END
+
 # ---- the same bits again, and after a stop and a resume ----
 train b || fail "train: $(cat "$work/out")"
 same "$work/a" "$work/b" "two runs"
