@@ -172,7 +172,7 @@ const hp_key_t hp_keys[] = {
      .doc = "Leave embedding rows without a gradient as they are. false: Adam's definition, they "
             "move by their moments."},
     {KEY(optimizer.staleness_scaling), .initial = "false", RESUMABLE,
-     .doc = "Divide the rate by 1 + the staleness of a push (async)."},
+     .doc = "Divide the rate by 1 + the staleness of a push (async, bounded)."},
     {KEY(optimizer.max_norm), .initial = "0", RANGE(0, 1e30), RESUMABLE,
      .doc = "A unit whose mean gradient has a larger norm than this is refused, as one that is not "
             "finite always is. 0: no limit."},
