@@ -64,6 +64,10 @@ for case in 'input 2' 'stopped 130' 'nonfinite 3' 'done 0'; do
     expect "$word" "$code" $?
     expect "$word: starts" 1 "$(starts "$word")"
 done
+go locked 'lost input done'
+expect 'refused after it had begun once' 0 $?
+expect 'refused after it had begun once: starts' 3 "$(starts locked)"
+grep -q 'it was refused; restart 2 of 10' "$scratch/out" || { echo 'that it was refused is not said'; cat "$scratch/out"; fail=1; }
 go bounded 'lost lost lost lost lost' --restarts 2
 expect 'no more restarts' 3 $?
 expect 'no more restarts: starts' 3 "$(starts bounded)"
