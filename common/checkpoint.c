@@ -253,7 +253,8 @@ hp_status_t hp_checkpoint_open(const char *run, const char *which, hp_checkpoint
         bool number = errno == 0 && end != which && *end == '\0' && wanted >= 0, there = false;
         for (int i = 0; i < count && number; i++) there = there || step[i] == wanted;
         if (!number)
-            status = hp_fail(err, HP_INPUT, "checkpoint '%s': allowed are a step, last", which);
+            status =
+                hp_fail(err, HP_INPUT, "checkpoint '%s': allowed are a step, last, best", which);
         else if (!there)
             status =
                 hp_fail(err, HP_INPUT, "run '%s' has no checkpoint of step %" PRId64, run, wanted);
