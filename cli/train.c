@@ -304,6 +304,16 @@ static void say_why(hp_error_t *err) {
     err->told = true;
 }
 
+/* mpirun ends all ranks as soon as one has ended with a failure: one that has nothing to say itself
+ * leaves time to rank 0, which has. */
+static void give_way(const rank_t *rank, hp_status_t status, const hp_error_t *err) {
+    const struct timespec a_second = {.tv_sec = 1};
+    const bool told = err->told || err->text[0] == '\0';
+    if (status != HP_OK && told && !rank->clean && rank->transport != NULL &&
+        hp_transport_rank(rank->transport) > 0)
+        nanosleep(&a_second, NULL);
+}
+
 hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     rank_t rank = {.transport = NULL};
     cli_train_args_t args = {.spares = -1};
@@ -323,6 +333,7 @@ hp_status_t cli_train(int argc, char **argv, hp_error_t *err) {
     int self = rank.transport != NULL ? hp_transport_rank(rank.transport) : 0;
     memcpy(noted, rank.start.plan.run, sizeof noted);
     cli_start_release(&rank.start);
+    give_way(&rank, status, err);
     if (status != HP_OK) say_why(err);
     if (rank.transport != NULL) hp_transport_close(rank.transport, rank.clean);
     if (rank.transport != NULL && noted[0] != '\0') hp_run_rank_forget(noted, self);

@@ -26,9 +26,9 @@ outage() {
 }
 
 for seconds in 4 ${HANPS_LONG:+60}; do
-    outage sync 1500 "$seconds"
+    outage sync 6000 "$seconds"
     wait $launcher || fail "sync: $(cat "$work/$run.out")"
-    [ -d "$work/one" ] || "$HANPS" train "$work/config.yaml" --run "$work/one" --set run.steps=1500 >"$work/out" 2>&1 ||
+    [ -d "$work/one" ] || "$HANPS" train "$work/config.yaml" --run "$work/one" --set run.steps=6000 >"$work/out" 2>&1 ||
         fail "one process: $(cat "$work/out")"
     same "$work/one" "$work/$run" "a cable that was out for $seconds s"
     [ $((after - before)) -le 2 ] || fail "sync: a step without worker 3"
