@@ -123,6 +123,7 @@ static int compute_threads(const cli_plan_t *plan, const hp_transport_t *transpo
             neighbours +=
                 strcmp(hp_transport_peer_host(transport, r), hp_transport_host(transport)) == 0;
     }
+    if (neighbours == 0) neighbours = 1; /* a spare on a host without workers */
     return usable / neighbours > 1 ? usable / neighbours : 1;
 }
 

@@ -21,7 +21,8 @@ for sanitizer in address undefined thread; do
     }
     [ $sanitizer = address ] || continue
     # A minute of damaged files; `make fuzz` looks longer, and at what is not reached yet.
-    build/address/tests/fuzz/fuzz --seconds "${HANPS_FUZZ_SECONDS:-60}" >"build/address/fuzz.log" 2>&1 || {
+    # What libhdf5 does not give back after a damaged file is not ours.
+    LSAN_OPTIONS=suppressions=tests/fuzz/lsan.supp build/address/tests/fuzz/fuzz --seconds "${HANPS_FUZZ_SECONDS:-60}" >"build/address/fuzz.log" 2>&1 || {
         fail=1
         echo "fuzzing:"
         tail -n 60 build/address/fuzz.log

@@ -66,6 +66,7 @@ void fake_again(fake_t *f, int servers, int workers, int64_t steps) {
     f->resume = "last";
     f->gather = false;
     f->stop_after = f->quit_after = 0;
+    for (int i = 0; i < FAKE_WORKERS; i++) atomic_store(&f->done[i], 0);
 }
 
 void fake_end(fake_t *f) {

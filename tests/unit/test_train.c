@@ -40,7 +40,8 @@ struct wk_client {
     atomic_bool stopped;
     int needed[PARAMS], finals[PARAMS];
     int committed, aborted, closed;
-    int asked, refused; /* parts of evaluations: given, after unit 5; answered with a failure */
+    atomic_int asked,
+        refused; /* parts of evaluations: given, after unit 5; answered with a failure */
     int64_t examples;
 };
 

@@ -264,7 +264,7 @@ static void put_evals(FILE *out, int runs, const run_t *run, wk_curve_t *scratch
         step->marks = true;
         int all = 0, seen = 0;
         for (int e = 0; e < run[r].evals; e++) all += strcmp(run[r].eval[e].split, split) == 0;
-        int every = (all + WK_CURVE_POINTS - 1) / WK_CURVE_POINTS;
+        int every = all > WK_CURVE_POINTS ? (all + WK_CURVE_POINTS - 1) / WK_CURVE_POINTS : 1;
         for (int e = 0; e < run[r].evals && step->points < WK_CURVE_POINTS; e++) {
             if (strcmp(run[r].eval[e].split, split) != 0) continue;
             if ((all - ++seen) % every != 0) continue; /* the last one counts */
