@@ -84,13 +84,10 @@ static bool read_seed(const char *path) {
 
 static int ascending(const void *a, const void *b) { return strcmp(a, b); }
 
-static bool read_seeds(const char *target) {
-    if (fuzz_made_seed() != NULL) {
-        while (seed_count > 0) free(seeds[--seed_count].data);
-        return read_seed(fuzz_made_seed());
-    }
+/* The files of tests/fuzz/KIND/TARGET. */
+static bool read_folder(const char *kind, const char *target) {
     char folder[256], name[MOST_SEEDS][256], path[600];
-    snprintf(folder, sizeof folder, "tests/fuzz/corpus/%s", target);
+    snprintf(folder, sizeof folder, "tests/fuzz/%s/%s", kind, target);
     while (seed_count > 0) free(seeds[--seed_count].data);
     DIR *dir = opendir(folder);
     int n = 0;
@@ -104,6 +101,22 @@ static bool read_seeds(const char *target) {
         if (!read_seed(path)) return false;
     }
     return seed_count > 0;
+}
+
+static bool read_seeds(const char *target) {
+    if (fuzz_made_seed() == NULL) return read_folder("corpus", target);
+    while (seed_count > 0) free(seeds[--seed_count].data);
+    return read_seed(fuzz_made_seed());
+}
+
+/* What was found once, and must be refused. */
+static void run_refused(const char *target) {
+    if (!read_folder("refused", target)) return;
+    for (int i = 0; i < seed_count; i++)
+        if (fuzz_one(seeds[i].data, seeds[i].bytes)) {
+            fprintf(stderr, "fuzz %s: file %d of tests/fuzz/refused is taken\n", target, i);
+            exit(1);
+        }
 }
 
 static size_t below(hp_random_t *r, size_t n) { return (size_t)hp_random_below(r, n); }
@@ -215,6 +228,7 @@ static void run_target(const char *target, uint64_t seed, double seconds) {
         mutate(&r);
         taken += fuzz_one(now, now_bytes);
     }
+    run_refused(target);
     fuzz_close();
     fprintf(stderr, "%-12s %8llu runs, %llu taken, in %.1f s\n", target, (unsigned long long)runs,
             (unsigned long long)taken, hp_clock() - begin);
