@@ -24,6 +24,7 @@ struct ps_applier {
     ps_job_t *job;
     atomic_int next; /* chunk */
     double seconds;
+    hp_error_t broken; /* the first failure: what comes after it is not begun */
     int capacity;
     ps_job_t *ring;              /* [capacity] */
     uint64_t given, done, taken; /* ring[i % capacity]: taken <= done <= given */
@@ -71,8 +72,13 @@ static void *help(void *context) {
     return NULL;
 }
 
+/* After a failure some chunks are a step further than others: such a state is nobody's to hold. */
 static void run(ps_applier_t *a, ps_job_t *job) {
-    job->status = HP_OK;
+    job->status = a->broken.status;
+    if (job->status != HP_OK) {
+        job->err = a->broken;
+        return;
+    }
     pthread_mutex_lock(&a->lock);
     atomic_store(&a->next, 0);
     a->job = job;
@@ -84,7 +90,10 @@ static void run(ps_applier_t *a, ps_job_t *job) {
     pthread_mutex_lock(&a->lock);
     while (a->working > 0) pthread_cond_wait(&a->bell, &a->lock);
     pthread_mutex_unlock(&a->lock);
-    if (job->hold != NULL) ps_shard_hold(a->shard, job->hold, job->held);
+    if (job->status != HP_OK)
+        a->broken = job->err;
+    else if (job->hold != NULL)
+        ps_shard_hold(a->shard, job->hold, job->held);
 }
 
 static void *work(void *context) {

@@ -61,6 +61,13 @@ void ps_cut_held(ps_server_t *s) {
     report(s);
 }
 
+void ps_cut_not_held(ps_server_t *s, const hp_error_t *why) {
+    s->cut.holding = false;
+    s->cut.status = why->status;
+    s->cut.err = *why;
+    report(s);
+}
+
 void ps_cut_progress(ps_server_t *s) {
     if (!s->cut.writing || atomic_load(&s->cut.done) == 0) return;
     pthread_join(s->cut.thread, NULL);

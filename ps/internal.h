@@ -276,6 +276,7 @@ void ps_cut_begin(ps_server_t *s, unsigned number, int64_t step, bool last);
 /* Adds the state to the job that reaches the cut's step. */
 void ps_cut_join(ps_server_t *s, ps_job_t *job);
 void ps_cut_held(ps_server_t *s); /* the applier has taken the references */
+void ps_cut_not_held(ps_server_t *s, const hp_error_t *why); /* it has failed before */
 void ps_cut_progress(ps_server_t *s);
 
 /* valid.c, on server 0 */

@@ -220,10 +220,12 @@ void ps_order_norms(ps_server_t *s, int from, const hp_message_t *m, const void 
 void ps_order_progress(ps_server_t *s) {
     ps_job_t job;
     while (ps_applier_take(s->applier, &job)) {
-        if (job.status != HP_OK) ps_server_fail(s, job.status, "%s", job.err.text);
-        if (job.norm != NULL) share_norms(s);
-        if (job.update) s->made++;
-        if (job.hold != NULL) ps_cut_held(s);
+        const bool done = job.status == HP_OK;
+        if (!done) ps_server_fail(s, job.status, "%s", job.err.text);
+        if (done && job.norm != NULL) share_norms(s);
+        if (done && job.update) s->made++;
+        if (done && job.hold != NULL) ps_cut_held(s);
+        if (!done && job.hold != NULL) ps_cut_not_held(s, &job.err);
         if (job.context != NULL) ps_push_done(s, job.context);
     }
     if (s->sync) fold_all(s);
