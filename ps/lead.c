@@ -625,9 +625,11 @@ void ps_lead_progress(ps_server_t *s, double now) {
     look_for_missing(s, now);
     ps_liveness_progress(s, now);
     look_for_stop(s, now);
-    checkpoint_by_minutes(s, now);
+    /* before that by time, which would be of the same step: the first step would wait for it, and
+     * it for the first step */
     if (s->sync && !l->begun) checkpoint_by_steps(s, s->step_base + 1);
     l->begun = true;
+    checkpoint_by_minutes(s, now);
     hand_out(s);
     ps_valid_hand_out(s);
     checkpoint_that_waits(s);
