@@ -109,12 +109,6 @@ void ps_lead_destroy(ps_server_t *s) {
     hp_free(l);
 }
 
-static void to_workers(ps_server_t *s, const hp_message_t *m, const void *payload, size_t length) {
-    for (int i = 0; i < s->workers; i++)
-        if (s->worker[i].presence == PS_PRESENT)
-            ps_send(s, ps_worker_rank(s, i), m, payload, length);
-}
-
 /* Workers give back what they hold from `unit` on. Nothing is handed out until all have: then the
  * lowest goes first again. */
 static void take_back(ps_server_t *s, uint64_t unit, bool last) {
@@ -388,25 +382,30 @@ static void drained(ps_server_t *s) {
         l->last_written = true; /* nothing was done since the checkpoint it began with */
 }
 
+static void tell_end(ps_server_t *s, int rank) {
+    const hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
+    ps_send(s, rank, &m, s->why.text, s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024));
+}
+
 static void end(ps_server_t *s) {
     ps_lead_t *l = s->lead;
     if (s->verdict == HP_OK) dismiss(s);
     if (l->last_written) /* what had to stay for an evaluation */
         hp_checkpoint_prune(s->options->run, l->step > s->step_base ? l->step : s->step_base,
                             s->options->config->checkpoint.keep, ps_valid_spare(s));
-    hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
-    size_t length = s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024);
     l->phase = ENDED;
     l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
-    for (int i = 1; i < s->servers; i++) ps_send(s, i, &m, s->why.text, length);
-    if (s->verdict != HP_OK) to_workers(s, &m, s->why.text, length);
+    for (int i = 1; i < s->servers; i++) tell_end(s, i);
+    for (int i = 0; s->verdict != HP_OK && i < s->workers; i++)
+        if (s->worker[i].presence == PS_PRESENT) tell_end(s, ps_worker_rank(s, i));
 }
 
 /* ---- who is here ---- */
 
 void ps_lead_worker_here(ps_server_t *s, int worker, int room) {
     if (ps_spares_arrives(s, worker, room)) ps_units_room(s->lead->units, worker, room);
+    if (s->lead->phase == ENDED && s->verdict != HP_OK) tell_end(s, ps_worker_rank(s, worker));
     if (!s->lead->dismissed) return;
     const hp_message_t last = {.kind = HP_MSG_REVOKE, .flags = HP_MSG_LAST};
     ps_send(s, ps_worker_rank(s, worker), &last, NULL, 0);
