@@ -152,6 +152,7 @@ typedef struct {
         double suspend_seconds; /* silence after which a worker is not waited for */
         double dead_seconds;    /* silence after which it is given up */
         double stall_seconds;   /* without progress, after which a rank is named in the log */
+        double give_up_seconds; /* without any in the whole run, after which it ends */
         double server_seconds;  /* silence of a server after which the run ends */
         double start_seconds;   /* how long the start waits for ranks */
         hp_on_loss_t on_worker_loss;

@@ -242,6 +242,9 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.stall_seconds), .initial = "30", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A worker or server that does not get on for so long is named in the log, with what it "
             "does; again after twice the time, and so on."},
+    {KEY(cluster.give_up_seconds), .initial = "600", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
+     .doc = "When for so long every rank only waits for others, nobody computes, reads, evaluates "
+            "or writes and no message comes, the run ends with status 3."},
     {KEY(cluster.server_seconds), .initial = "90", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A server that is silent for so long is lost, and the run ends with status 3; "
             "deploy/supervise starts it again from the last checkpoint. Longer than "

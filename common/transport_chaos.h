@@ -14,6 +14,7 @@ typedef struct {
     double copy_share;  /* share of sends of at most HP_COPIED bytes that are done before they are
                            received, as MPI's small messages are */
     uint64_t lose;      /* this send of each endpoint, counted from 1, is lost; 0: none */
+    int lose_of;        /* of this one alone, counted from 1; 0: of each */
 } hp_chaos_t;
 
 hp_status_t hp_transport_loopback_chaos(int n, const hp_chaos_t *chaos, hp_transport_t **endpoints,
@@ -24,5 +25,8 @@ hp_status_t hp_transport_loopback_chaos(int n, const hp_chaos_t *chaos, hp_trans
  * it runs again, as when its link is down. */
 typedef enum { HP_CHAOS_RUNS, HP_CHAOS_HELD, HP_CHAOS_STOPPED } hp_chaos_mode_t;
 void hp_chaos_set(hp_transport_t *endpoint, hp_chaos_mode_t mode);
+
+/* Messages it has sent so far, what was lost included. Of an endpoint at rest. */
+uint64_t hp_chaos_sent(hp_transport_t *endpoint);
 
 #endif

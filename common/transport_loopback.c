@@ -328,7 +328,8 @@ static hp_status_t loopback_send(hp_transport_t *transport, int to, uint32_t tag
     e->older = l->newest;
     *(l->newest ? &l->newest->newer : &l->oldest) = e;
     l->newest = e;
-    if (hub->chaotic && l->sent_all == hub->chaos.lose) return HP_OK;
+    bool loses = hub->chaos.lose_of == 0 || hub->chaos.lose_of == l->base.rank + 1;
+    if (hub->chaotic && loses && l->sent_all == hub->chaos.lose) return HP_OK;
     if (!put_in_inbox(e->receiver, e)) {
         e->status = HP_PEER;
         finish_send(l, e);
@@ -539,3 +540,5 @@ hp_status_t hp_transport_loopback_chaos(int n, const hp_chaos_t *chaos, hp_trans
 void hp_chaos_set(hp_transport_t *endpoint, hp_chaos_mode_t mode) {
     atomic_store(&of(endpoint)->mode, mode);
 }
+
+uint64_t hp_chaos_sent(hp_transport_t *endpoint) { return of(endpoint)->sent_all; }

@@ -98,6 +98,7 @@ typedef struct {
     double beat, looked; /* last sign of life sent; last look */
     double *heard;       /* [servers] when each last gave one; server 0, the others of server 0 */
     bool *lost;          /* [servers] */
+    uint64_t *got_on;    /* [servers] what each last said it has done; server 0 */
     int lost_count;
     bool lead_spoke; /* server 0 has given a sign of life */
     bool lead_lost;
@@ -187,6 +188,10 @@ struct ps_server {
     double began, logged;
     int64_t stall_made; /* updates when this server last got on, and when that was */
     double stall_since, stall_due;
+    double moved;     /* server 0: when anything last got on anywhere, */
+    double cut_moved; /* a checkpoint that is under way, */
+    double watched;   /* and when it last looked */
+    uint64_t got_on;  /* what this server has done, counted */
     int64_t logged_made;
     hp_metrics_t *metrics;
     bool log_failed; /* its last line was not written */
@@ -252,6 +257,14 @@ void ps_liveness_progress(ps_server_t *s, double now);
 /* stall.c */
 void ps_stall_heard(ps_server_t *s, int worker, const hp_message_t *m, double now); /* server 0 */
 void ps_stall_progress(ps_server_t *s, double now);
+/* What a server says of itself in its signs of life, and server 0 hears. */
+hp_message_t ps_stall_beat(const ps_server_t *s);
+void ps_stall_server(ps_server_t *s, int server, const hp_message_t *m, double now);
+/* Server 0: a message came that is no sign of life. */
+void ps_stall_mail(ps_server_t *s, const hp_message_t *m, double now);
+/* Server 0: ends the run where nothing gets on. excused: it does something itself, or waits for
+ * ranks that it has another limit for. cut: it waits for other servers' parts of a checkpoint. */
+void ps_stall_watch(ps_server_t *s, double now, bool excused, bool cut);
 
 /* spares.c: server 0 */
 void ps_spares_create(ps_server_t *s);
@@ -310,6 +323,8 @@ void ps_lead_worker_here(ps_server_t *s, int worker, int room);
 void ps_lead_worker_gone(ps_server_t *s, int worker, bool pushed);
 void ps_lead_stop(ps_server_t *s, hp_status_t verdict, const char *why);
 void ps_lead_progress(ps_server_t *s, double now);
+/* What it waits for: a part of a checkpoint or of an evaluation, units. */
+void ps_lead_describe(const ps_server_t *s, char *text, size_t size);
 bool ps_lead_knows(const ps_server_t *s, int server); /* has that server said hello? */
 /* The run ends well at this step; not in `sync`: as soon as it can. False: it ends anyway. */
 bool ps_lead_end_early(ps_server_t *s, int64_t step);

@@ -591,6 +591,29 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
     }
 }
 
+void ps_lead_describe(const ps_server_t *s, char *text, size_t size) {
+    const ps_lead_t *l = s->lead;
+    if (l->active && l->acks_missing > 0)
+        snprintf(text, size, "%d servers' word on the checkpoint at step %" PRId64, l->acks_missing,
+                 l->step);
+    else if (l->active)
+        snprintf(text, size, "%d servers' parts of the checkpoint at step %" PRId64,
+                 l->shards_missing, l->step);
+    else if (l->revoking > 0)
+        snprintf(text, size, "the answers of workers that give units back");
+    else if (ps_valid_pending(s))
+        snprintf(text, size, "a part of an evaluation");
+    else
+        snprintf(text, size, "the %d units that workers have", ps_units_leased(l->units));
+}
+
+/* The checkpoint of a step in `sync` is nobody's to make before all have come to the step. */
+static void watch(ps_server_t *s, double now) {
+    const ps_lead_t *l = s->lead;
+    bool missing = l->servers_here < s->servers || count_workers(s, PS_EXPECTED) > 0;
+    ps_stall_watch(s, now, missing || l->committing, l->active && s->gate < 0 && !s->cut.wanted);
+}
+
 static void look_for_stop(ps_server_t *s, double now) {
     ps_lead_t *l = s->lead;
     char path[HP_RUN_PATH];
@@ -635,6 +658,7 @@ void ps_lead_progress(ps_server_t *s, double now) {
     bool stopped = l->phase == DRAINING && !s->sync && ps_units_leased(l->units) == 0 &&
                    ps_units_whole(l->units, s->shards);
     if (l->phase < CLOSING && (ps_units_done(l->units) || stopped)) drained(s);
+    watch(s, now);
     if (l->phase != CLOSING || !l->last_written || ps_valid_pending(s)) return;
     if (!l->final) {
         end(s);

@@ -12,11 +12,13 @@
 #define STALL_S 1.0 /* a pause of this server itself, which is not the others' silence */
 
 hp_status_t ps_peers_create(ps_server_t *s, hp_error_t *err) {
-    void *heard = NULL, *lost = NULL;
+    void *heard = NULL, *lost = NULL, *got_on = NULL;
     HP_TRY(hp_allocate(&heard, (size_t)s->servers, sizeof *s->peers.heard, "servers", err));
     s->peers.heard = heard;
     HP_TRY(hp_allocate(&lost, (size_t)s->servers, sizeof *s->peers.lost, "servers", err));
     s->peers.lost = lost;
+    HP_TRY(hp_allocate(&got_on, (size_t)s->servers, sizeof *s->peers.got_on, "servers", err));
+    s->peers.got_on = got_on;
     for (int i = 0; i < s->servers; i++) s->peers.heard[i] = s->began;
     s->peers.looked = s->began;
     return HP_OK;
@@ -25,6 +27,7 @@ hp_status_t ps_peers_create(ps_server_t *s, hp_error_t *err) {
 void ps_peers_destroy(ps_server_t *s) {
     hp_free(s->peers.heard);
     hp_free(s->peers.lost);
+    hp_free(s->peers.got_on);
 }
 
 /* After its farewell a server is silent for good. */
@@ -34,22 +37,24 @@ void ps_peers_heard(ps_server_t *s, int server, const hp_message_t *m, double no
     if (server == 0) s->peers.lead_spoke = true;
 }
 
-static const hp_message_t beat_message = {.kind = HP_MSG_HEARTBEAT};
-
-void ps_peers_greet(ps_server_t *s, int server) { ps_send(s, server, &beat_message, NULL, 0); }
+void ps_peers_greet(ps_server_t *s, int server) {
+    const hp_message_t m = ps_stall_beat(s);
+    ps_send(s, server, &m, NULL, 0);
+}
 
 static void beat(ps_server_t *s, double now) {
     if (now - s->peers.beat < BEAT_S) return;
+    const hp_message_t m = ps_stall_beat(s);
     s->peers.beat = now;
     if (s->lead == NULL) {
-        if (!s->peers.lead_lost) ps_send(s, 0, &beat_message, NULL, 0);
+        if (!s->peers.lead_lost) ps_send(s, 0, &m, NULL, 0);
         return;
     }
     for (int i = 1; i < s->servers; i++)
-        if (ps_lead_knows(s, i) && !s->peers.lost[i]) ps_send(s, i, &beat_message, NULL, 0);
+        if (ps_lead_knows(s, i) && !s->peers.lost[i]) ps_send(s, i, &m, NULL, 0);
     for (int i = 0; i < s->workers; i++)
         if (s->worker[i].presence == PS_PRESENT || s->worker[i].owes_farewell)
-            ps_send(s, ps_worker_rank(s, i), &beat_message, NULL, 0);
+            ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
 }
 
 static void lose_server(ps_server_t *s, int server, double silent) {

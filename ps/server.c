@@ -166,6 +166,7 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
     }
     if (worker >= 0) {
         if (s->lead != NULL) ps_liveness_heard(s, worker, hp_clock());
+        if (s->lead != NULL) ps_stall_mail(s, m, hp_clock());
         if (m->kind == HP_MSG_HEARTBEAT)
             ps_stall_heard(s, worker, m, hp_clock());
         else if (m->kind == HP_MSG_HELLO)
@@ -175,8 +176,10 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         return;
     }
     ps_peers_heard(s, from, m, hp_clock());
+    if (s->lead != NULL) ps_stall_mail(s, m, hp_clock());
     switch (m->kind) {
     case HP_MSG_HEARTBEAT:
+        if (s->lead != NULL) ps_stall_server(s, from, m, hp_clock());
         break;
     case HP_MSG_NORMS:
         ps_order_norms(s, from, m, payload);
@@ -477,7 +480,7 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
                        .workers = options->workers,
                        .sync = options->config->cluster.consistency == HP_SYNC,
                        .began = hp_clock()};
-    s->logged = s->looked = s->began;
+    s->logged = s->looked = s->moved = s->cut_moved = s->watched = s->began;
     hp_pool_init(&s->sends, 64, 64);
     *outcome = (ps_outcome_t){0};
     hp_error_t why = {.status = HP_OK};

@@ -550,6 +550,7 @@ hp_status_t wk_client_abort(wk_client_t *c, hp_error_t *err) {
     hp_status_t st = HP_OK;
     pthread_mutex_lock(&c->lock);
     if (c->active) {
+        wk_client_doing(c, HP_DOING_PUSH);
         c->want_abort = true;
         st = wait_done(c, &c->want_abort, err);
         c->active = false;

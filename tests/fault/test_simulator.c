@@ -340,7 +340,9 @@ static void make_case(case_t *c, uint64_t seed) {
     c->resumes = upto(&r, 0, 1) == 0;
     f->barred = upto(&r, 0, 9) == 0;
     c->dead_server = -1;
+    f->config.cluster.server_seconds = 30;
     f->config.cluster.start_seconds = f->config.cluster.server_seconds;
+    f->config.cluster.give_up_seconds = 2.5; /* longer than a link is down */
     c->chaos = (hp_chaos_t){.seed = seed,
                             .delay = upto(&r, 0, 30),
                             .delay_share = upto(&r, 0, 3) * 0.25,

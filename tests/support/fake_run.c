@@ -166,6 +166,7 @@ static hp_status_t evaluate(fake_t *f, wk_client_t *c, const wk_unit_t *part, hp
     bool there = hp_checkpoint_open(f->run, step, &checkpoint, NULL, &why) == HP_OK;
     if (there) hp_checkpoint_close(checkpoint);
     if (f->seed != 0) usleep((useconds_t)(hp_random_mix(f->seed, (uint64_t)part->part) % 3000));
+    if (f->evaluate_us > 0) usleep((useconds_t)f->evaluate_us);
     if (part->parts != 3 || part->part >= 3) abort();
     atomic_fetch_add(&f->evaluated, 1);
     return wk_client_evaluated(c, part, there ? &scores : NULL, why.text, err);
@@ -273,7 +274,14 @@ hp_status_t fake_loopback(fake_t *f) {
     hp_status_t st = HP_OK;
     make_folders(f);
     f->spoken = 0;
-    if (n > MOST || hp_transport_loopback(n, endpoint, &f->err) != HP_OK) abort();
+    if (n > MOST) abort();
+    hp_status_t made = f->chaos.lose_of > 0
+                           ? hp_transport_loopback_chaos(n, &f->chaos, endpoint, &f->err)
+                           : hp_transport_loopback(n, endpoint, &f->err);
+    if (made != HP_OK) {
+        f->spoken = 1;
+        return made;
+    }
     for (int i = 0; i < n; i++) {
         rank[i] = (rank_t){.fake = f, .transport = endpoint[i]};
         if (pthread_create(&rank[i].thread, NULL, run_rank, &rank[i]) != 0) abort();
@@ -286,6 +294,7 @@ hp_status_t fake_loopback(fake_t *f) {
             f->err = rank[i].err;
         }
     }
+    if (f->chaos.lose_of > 0) f->sent = hp_chaos_sent(endpoint[f->chaos.lose_of - 1]);
     for (int i = 0; i < n; i++) hp_transport_close(endpoint[i], true);
     return st;
 }

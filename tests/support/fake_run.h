@@ -5,7 +5,7 @@
 
 #include "common/config.h"
 #include "common/params.h"
-#include "common/transport.h"
+#include "common/transport_chaos.h"
 #include "ps/server.h"
 
 #include <stdatomic.h>
@@ -21,6 +21,7 @@ typedef struct {
     uint64_t seed;      /* of the workers' random delays; 0: none */
     int slow_us;        /* worker 0 takes so much longer for a unit */
     int pause_us;       /* all take so much longer */
+    int evaluate_us;    /* and for a part of an evaluation */
     int data_us;        /* and so long before a unit begins */
     int64_t stop_after; /* a worker asks for the end when so many units were committed; 0: never */
     int64_t quit_after; /* worker 0 leaves after so many units of its own; 0: never */
@@ -31,6 +32,8 @@ typedef struct {
     int64_t peak;      /* the step at which the validation accuracy is highest; 0: no validation */
     int64_t nonfinite; /* gradients of units from here on are not finite; -1: none */
     int loud;          /* the gradient of each so many-th unit is far too large; 0: none */
+
+    hp_chaos_t chaos; /* where lose_of is given: of fake_loopback */
 
     hp_params_t params;
     atomic_int used[FAKE_UNITS]; /* commits of each unit */
@@ -45,6 +48,7 @@ typedef struct {
     hp_error_t err;       /* of the rank that failed first */
     int spoken;           /* ranks that failed and were not told of it: each says a line */
     atomic_int pending;   /* messages that no rank waited for */
+    uint64_t sent;        /* messages of the endpoint that loses one */
 } fake_t;
 
 /* Defaults, an own run folder. */
