@@ -239,6 +239,8 @@ void ps_lead_shard(ps_server_t *s, int server, const ps_cut_t *cut) {
     }
     if (--l->shards_missing > 0) return;
     atomic_store(&l->done, 0);
+    if (s->sync) /* a worker may have been lost since the position was noted */
+        l->position.units_repeated = l->repeated_base + ps_units_repeated(l->units);
     if (!l->failed) {
         l->spare = ps_valid_spare(s);
         l->committing = pthread_create(&l->thread, NULL, commit, s) == 0;
