@@ -104,6 +104,12 @@ static const target_t targets[] = {
     {"safetensors", "f.safetensors", cli_data, NULL, {ANSWERED, "--features", "@f.safetensors"}},
     {"hdf5", "f.h5", cli_data, NULL, {ANSWERED, "--features", "@f.h5"}},
     {"ragged", "f.h5", cli_data, NULL, {ANSWERED, "--features", "@f.h5", "--layout", "ragged"}},
+    {"csr",
+     "f.h5",
+     cli_data,
+     NULL,
+     {ANSWERED, "--features", "@f.h5", "--features-dataset", "/", "--shape", "1x2x2", "--layout",
+      "nchw", "--ids-dataset", ""}},
     {"tsv", "f.tsv", cli_data, NULL, {ANSWERED, "--features", "@f.tsv"}},
     {"ids",
      "ids.txt",
@@ -140,9 +146,9 @@ static const target_t targets[] = {
 enum { TARGETS = sizeof targets / sizeof *targets };
 
 const char *const fuzz_target_names[TARGETS + 1] = {
-    "questions", "annotations", "npy",     "npz",    "raw",     "safetensors", "hdf5",
-    "ragged",    "tsv",         "ids",     "jsonl",  "vectors", "png",         "jpeg",
-    "clevr",     "nlvr",        "results", "config", "store",   "checkpoint",  NULL};
+    "questions", "annotations", "npy",    "npz",   "raw",        "safetensors", "hdf5", "ragged",
+    "csr",       "tsv",         "ids",    "jsonl", "vectors",    "png",         "jpeg", "clevr",
+    "nlvr",      "results",     "config", "store", "checkpoint", NULL};
 
 static void fail(const char *what, const hp_error_t *err) {
     fprintf(stderr, "fuzz %s: %s: %s\n", target->name, what, err != NULL ? err->text : "");

@@ -63,6 +63,33 @@ static hp_status_t hdf5_fail(const wk_features_t *f, const char *what, hp_error_
     return hp_fail(err, HP_INPUT, "%s: %s: %s", f->options.path, what, text);
 }
 
+/* Of a damaged list of names the library copies more than it has when it looks a name up; when it
+ * is asked how many there are, it sees that. */
+static hp_status_t check_names(const wk_features_t *f, hid_t group, hp_error_t *err) {
+    H5G_info_t info;
+    return H5Gget_info(group, &info) >= 0 ? HP_OK : hdf5_fail(f, "the names of its datasets", err);
+}
+
+/* Where a dataset lies in one piece, the library believes its shape and reads beyond a piece that
+ * is shorter, out of its own buffers. Nothing is stored of one outside of the header that was never
+ * written. */
+static hp_status_t check_stored(const wk_features_t *f, hid_t dataset, const char *name,
+                                hp_error_t *err) {
+    hid_t created = H5Dget_create_plist(dataset), space = H5Dget_space(dataset);
+    hid_t type = H5Dget_type(dataset);
+    double stored = (double)H5Dget_storage_size(dataset);
+    double want = (double)H5Sget_simple_extent_npoints(space) * (double)H5Tget_size(type);
+    H5D_layout_t layout = H5Pget_layout(created);
+    bool whole =
+        layout == H5D_CHUNKED || stored >= want || (layout == H5D_CONTIGUOUS && stored == 0);
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Pclose(created);
+    if (whole) return HP_OK;
+    return hp_fail(err, HP_INPUT, "%s: dataset '%s' has %.0f bytes, expected %.0f", f->options.path,
+                   name, stored, want);
+}
+
 /* IEEE half precision, as h5py and numpy write it: HDF5 1.10 has no name for it. */
 static bool is_half(hid_t type) {
     size_t sign, exponent, exponent_bits, fraction, fraction_bits;
@@ -132,6 +159,7 @@ static hp_status_t open_array(const wk_features_t *f, hid_t file, const char *na
         return hp_fail(err, HP_INPUT, "%s: no dataset '%s'", f->options.path, name);
     *array_p = H5Dopen2(file, name, H5P_DEFAULT);
     if (*array_p < 0) return hdf5_fail(f, name, err);
+    HP_TRY(check_stored(f, *array_p, name, err));
     hid_t space = H5Dget_space(*array_p), type = H5Dget_type(*array_p);
     int have = H5Sget_simple_extent_ndims(space);
     if (have == dims) H5Sget_simple_extent_dims(space, size, NULL);
@@ -256,6 +284,7 @@ static hp_status_t open_dataset(wk_features_t *f, hdf5_t *h, hp_error_t *err) {
     h->dataset = H5Dopen2(h->file, name, access);
     if (access >= 0) H5Pclose(access);
     if (h->dataset < 0) return hdf5_fail(f, name, err);
+    HP_TRY(check_stored(f, h->dataset, name, err));
     hid_t space = H5Dget_space(h->dataset);
     h->dims = H5Sget_simple_extent_ndims(space);
     if (h->dims >= 1 && h->dims <= 8) H5Sget_simple_extent_dims(space, h->size, NULL);
@@ -381,10 +410,14 @@ static hp_status_t open_ids(wk_features_t *f, const hdf5_t *h, hp_error_t *err) 
                        f->options.path, name);
     hid_t dataset = H5Dopen2(h->file, name, H5P_DEFAULT);
     if (dataset < 0) return hdf5_fail(f, name, err);
+    hp_status_t status = check_stored(f, dataset, name, err);
+    if (status != HP_OK) {
+        H5Dclose(dataset);
+        return status;
+    }
     hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     hssize_t points = H5Sget_simple_extent_npoints(space);
     H5T_class_t class = H5Tget_class(type);
-    hp_status_t status;
     if (points < 0 || (uint64_t)points != f->shape.images)
         status =
             hp_fail(err, HP_INPUT, "%s: dataset '%s' has %lld ids for %llu images", f->options.path,
@@ -435,19 +468,14 @@ static hp_status_t read_sparse(wk_features_t *f, uint64_t image, hp_error_t *err
     return HP_OK;
 }
 
-static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
+static hp_status_t read_dense(wk_features_t *f, uint64_t image, hp_error_t *err) {
     hdf5_t *h = f->source;
-    if (h->row != NULL) return read_sparse(f, image, err);
     hsize_t first = image, count = 1;
     if (h->range != NULL) {
         first = (hsize_t)h->range[2 * image];
         count = (hsize_t)h->range[2 * image + 1] - first;
         f->cells = (int)count;
     }
-    H5E_auto2_t printer;
-    void *context;
-    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     void *to = h->raw != NULL ? (void *)h->raw : (void *)f->values;
     const char *name = f->options.dataset;
     bool good = read_rows(h->dataset, h->memory_type, first, count, to);
@@ -457,14 +485,23 @@ static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err)
     }
     char what[512];
     snprintf(what, sizeof what, "row %llu of '%s'", (unsigned long long)image, name);
-    hp_status_t status = good ? HP_OK : hdf5_fail(f, what, err);
-    H5Eset_auto2(H5E_DEFAULT, printer, context);
-    HP_TRY(status);
+    if (!good) return hdf5_fail(f, what, err);
     if (h->raw != NULL)
         hp_convert_to_f32(h->level, HP_DTYPE_F16, h->raw,
                           (size_t)f->cells * (size_t)f->shape.channels, f->values);
     if (h->boxes >= 0) wk_features_take_boxes(f, h->box, h->box_columns);
     return HP_OK;
+}
+
+static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err) {
+    const hdf5_t *h = f->source;
+    H5E_auto2_t printer;
+    void *context;
+    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hp_status_t status = h->row != NULL ? read_sparse(f, image, err) : read_dense(f, image, err);
+    H5Eset_auto2(H5E_DEFAULT, printer, context);
+    return status;
 }
 
 bool wk_features_is_hdf5(const char *path) {
@@ -495,6 +532,7 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     h->file = H5Fopen(f->options.path, H5F_ACC_RDONLY, H5P_DEFAULT);
     hp_status_t status = h->file < 0 ? hdf5_fail(f, "cannot be opened as HDF5", err) : HP_OK;
+    if (status == HP_OK) status = check_names(f, h->file, err);
     if (status == HP_OK) status = open_dataset(f, h, err);
     if (status == HP_OK) status = room_for_half(f, h, err);
     if (status == HP_OK) status = open_boxes(f, h, err);
