@@ -1,9 +1,9 @@
 /* The fuzzer's main.
  *
  * With libFuzzer (`make fuzz`, HP_LIBFUZZER): the target is HANPS_FUZZ_TARGET, the rest is
- * libFuzzer's own. Without (`make test`): fuzz [--seed S] [--seconds N] [TARGET]... mutates the
- * seeds of each target by chance, a pure function of the seed. What fails is left in a file that is
- * named, and `fuzz TARGET FILE` runs it again. `fuzz --seeds TARGET FOLDER` writes the seeds. */
+ * libFuzzer's own. Without (`make test`): fuzz [--seed S] [--runs N] [TARGET]... mutates the seeds
+ * of each target by chance N times, a pure function of the seed. What fails is left in a file that
+ * is named, and `fuzz TARGET FILE` runs it again. `fuzz --seeds TARGET FOLDER` writes the seeds. */
 #include "tests/fuzz/target.h"
 
 #include "common/clock.h"
@@ -205,7 +205,7 @@ static void mutate(hp_random_t *r) {
     for (size_t n = 1 + below(r, 4); n > 0; n--) change(r);
 }
 
-static void run_target(const char *target, uint64_t seed, double seconds) {
+static void run_target(const char *target, uint64_t seed, uint64_t most) {
     if (!fuzz_open(target) || !read_seeds(target)) {
         fprintf(stderr, "fuzz: no target, or no seeds in tests/fuzz/corpus/%s\n", target);
         exit(2);
@@ -223,7 +223,7 @@ static void run_target(const char *target, uint64_t seed, double seconds) {
         }
     }
     uint64_t taken = runs;
-    for (; hp_clock() - begin < seconds; runs++) {
+    for (; runs < most; runs++) {
         hp_random_t r = hp_random(seed, HP_RANDOM_TEST, 0xF022, runs);
         mutate(&r);
         taken += fuzz_one(now, now_bytes);
@@ -261,11 +261,11 @@ static void run_file(const char *target, const char *path) {
 
 int main(int argc, char **argv) {
     uint64_t seed = 1;
-    double seconds = 60;
+    uint64_t runs = 1000;
     int first = 1;
     for (; first + 1 < argc && argv[first][0] == '-'; first += 2) {
         if (strcmp(argv[first], "--seed") == 0) seed = strtoull(argv[first + 1], NULL, 10);
-        if (strcmp(argv[first], "--seconds") == 0) seconds = strtod(argv[first + 1], NULL);
+        if (strcmp(argv[first], "--runs") == 0) runs = strtoull(argv[first + 1], NULL, 10);
     }
     if (freopen("/dev/null", "w", stdout) == NULL) return 3;
     if (argc == 4 && strcmp(argv[1], "--seeds") == 0) return write_seeds(argv[2], argv[3]);
@@ -281,7 +281,7 @@ int main(int argc, char **argv) {
         first < argc ? (const char *const *)(argv + first) : fuzz_target_names;
     int n = 0;
     while (name[n] != NULL) n++;
-    for (int i = 0; i < n; i++) run_target(name[i], seed, seconds / n);
+    for (int i = 0; i < n; i++) run_target(name[i], seed, runs);
     while (seed_count > 0) free(seeds[--seed_count].data);
     return 0;
 }
