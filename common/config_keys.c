@@ -248,7 +248,8 @@ const hp_key_t hp_keys[] = {
     {KEY(cluster.server_seconds), .initial = "90", RANGE(0.2, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "A server that is silent for so long is lost, and the run ends with status 3; "
             "deploy/supervise starts it again from the last checkpoint. Longer than "
-            "dead_seconds: a worker whose link is down for a minute comes back."},
+            "dead_seconds: a worker whose link is down for a while comes back. TCP may need twice "
+            "the outage."},
     {KEY(cluster.start_seconds), .initial = "120", RANGE(1, 1e6), .unit = "seconds", RESUMABLE,
      .doc = "How long ranks wait for one another at the start, checkpoint read included."},
     {KEY(cluster.on_worker_loss), .initial = "continue", .choices = "continue|stop", RESUMABLE,
