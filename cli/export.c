@@ -90,9 +90,10 @@ static hp_status_t describe(const args_t *args, hp_error_t *err) {
 static hp_status_t export(const args_t *args, hp_error_t *err) {
     char note[HP_CHECKPOINT_NOTE];
     hp_checkpoint_t *c = NULL;
-    bool npz = strcmp(args->format, "npz") == 0;
-    if (!npz && strcmp(args->format, "safetensors") != 0)
-        return hp_fail(err, HP_INPUT, "--format %s: allowed are npz, safetensors", args->format);
+    const char *format = args->format != NULL ? args->format : ""; /* parse asks for it */
+    bool npz = strcmp(format, "npz") == 0;
+    if (!npz && strcmp(format, "safetensors") != 0)
+        return hp_fail(err, HP_INPUT, "--format %s: allowed are npz, safetensors", format);
     HP_TRY(hp_checkpoint_open(args->run, args->checkpoint, &c, note, err));
     if (note[0] != '\0') fprintf(stderr, "hanps export: warning: %s\n", note);
     hp_status_t status = args->weights_only ? HP_OK : describe(args, err);
