@@ -399,8 +399,10 @@ static void end(ps_server_t *s) {
     l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
     for (int i = 1; i < s->servers; i++) tell_end(s, i);
-    for (int i = 0; s->verdict != HP_OK && i < s->workers; i++)
-        if (s->worker[i].presence == PS_PRESENT) tell_end(s, ps_worker_rank(s, i));
+    for (int i = 0; i < s->workers; i++) { /* one that is lost may live, and wait to come back */
+        bool unaware = s->verdict != HP_OK && s->worker[i].presence == PS_PRESENT;
+        if (unaware || s->worker[i].lost) tell_end(s, ps_worker_rank(s, i));
+    }
 }
 
 /* ---- who is here ---- */

@@ -31,6 +31,9 @@ static hp_status_t failure(const wk_client_t *c, hp_error_t *err) {
     return c->failed;
 }
 
+/* Nothing failed, though the run may have ended without this worker. */
+static bool well(const wk_client_t *c) { return c->failed == HP_OK || c->over; }
+
 void wk_client_doing(wk_client_t *c, hp_doing_t doing) {
     if (c->doing == doing) return;
     c->doing = doing;
@@ -164,7 +167,7 @@ static hp_status_t wait_servers(wk_client_t *c, hp_error_t *err) {
         if (!c->link[i].welcomed)
             wk_client_fail(c, HP_PEER, "server %d (rank %d) on %s does not answer after %.0f s", i,
                            i, hp_transport_peer_host(c->transport, i), c->start_seconds);
-    hp_status_t st = c->failed == HP_OK ? HP_OK : failure(c, err);
+    hp_status_t st = well(c) ? HP_OK : failure(c, err);
     pthread_mutex_unlock(&c->lock);
     return st;
 }
@@ -216,7 +219,7 @@ hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp
     pthread_mutex_unlock(&c->lock);
     hp_transport_wake(c->transport);
     pthread_join(c->thread, NULL);
-    hp_status_t st = c->failed == HP_OK ? HP_OK : failure(c, err);
+    hp_status_t st = well(c) ? HP_OK : failure(c, err);
     if (clean_p != NULL) *clean_p = st == HP_OK && !c->lossy;
     if (lead_lost_p != NULL) *lead_lost_p = c->lead_lost;
     if (c->pushes > 0 || c->pulls > 0) return st; /* their buffers must stay */
@@ -230,8 +233,12 @@ hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit_p, hp_error_t *e
     hp_status_t st = HP_OK;
     pthread_mutex_lock(&c->lock);
     for (;;) {
-        if (c->failed != HP_OK) {
+        if (!well(c)) {
             st = failure(c, err);
+            break;
+        }
+        if (c->over) {
+            *unit_p = (wk_unit_t){.last = true};
             break;
         }
         if (c->taken < c->known) {
@@ -511,7 +518,7 @@ static void pull_ahead(wk_client_t *c) {
 static hp_status_t wait_done(wk_client_t *c, const bool *want, hp_error_t *err) {
     hp_transport_wake(c->transport);
     while (*want && c->failed == HP_OK) wait_change(c, &c->stats.push_s);
-    return c->failed == HP_OK ? HP_OK : failure(c, err);
+    return well(c) ? HP_OK : failure(c, err);
 }
 
 hp_status_t wk_client_commit(wk_client_t *c, int64_t examples, hp_error_t *err) {

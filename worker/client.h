@@ -47,7 +47,8 @@ hp_status_t wk_client_open(hp_transport_t *transport, const hp_config_t *config,
 hp_status_t wk_client_close(wk_client_t *client, bool *clean_p, bool *lead_lost_p, hp_error_t *err);
 
 /* Thread safe. The unit that will come after those taken so far, without waiting for weights: what
- * a prefetch thread reads ahead. Blocks until one is known. Units are taken in this order. */
+ * a prefetch thread reads ahead. Blocks until one is known. Units are taken in this order. The last
+ * one also comes to a worker that was given up when the run has ended well without it. */
 hp_status_t wk_client_next_unit(wk_client_t *client, wk_unit_t *unit_p,
                                 hp_error_t *err) HP_MUST_CHECK;
 

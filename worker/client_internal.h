@@ -78,10 +78,11 @@ struct wk_client {
     uint32_t incarnation;
     bool fenced;          /* given up by server 0: comes back when nothing of a unit is under way */
     bool lossy;           /* some rank is lost */
+    bool over;            /* the run has ended well without this worker, which had been given up */
     double beat;          /* when the last sign of life was sent */
     double heard, looked; /* of server 0's life: the last sign, the last look */
     bool lead_lost;
-    hp_status_t failed; /* every call returns it from then on */
+    hp_status_t failed; /* every call returns it from then on; where `over`, HP_INTERRUPTED */
     hp_error_t why;
 
     /* units: held[i % WK_RING], begun <= taken <= known */

@@ -348,6 +348,13 @@ static void come_back(wk_client_t *c) {
     for (int i = 0; i < c->servers; i++) send_mail(c, i, &hello);
 }
 
+/* What this worker still has is nobody's any more, and nobody may answer. */
+static void ended_without(wk_client_t *c) {
+    c->over = c->lossy = true;
+    if (c->active) c->voided = true;
+    wk_client_fail(c, HP_INTERRUPTED, "the run is over");
+}
+
 static void refused(wk_client_t *c, int from, const hp_message_t *m, const void *payload) {
     hp_status_t st = m->kind == HP_MSG_END && m->count > HP_OK && m->count < HP_STATUS_COUNT
                          ? (hp_status_t)m->count
@@ -369,7 +376,10 @@ static void mail(void *context, int from, const hp_message_t *m, const void *pay
         break;
     case HP_MSG_REFUSED:
     case HP_MSG_END:
-        refused(c, from, m, payload);
+        if (m->kind == HP_MSG_END && m->count == HP_OK)
+            ended_without(c);
+        else
+            refused(c, from, m, payload);
         break;
     case HP_MSG_FENCED:
         fenced(c);
@@ -438,7 +448,7 @@ static void say_goodbye(wk_client_t *c, double since) {
 
 static bool all_said_farewell(const wk_client_t *c) {
     for (int i = 0; i < c->servers; i++)
-        if (c->link[i].welcomed && !c->link[i].farewell) return false;
+        if (c->link[i].welcomed && !c->link[i].farewell && !c->over) return false;
     return c->goodbye;
 }
 

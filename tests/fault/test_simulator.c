@@ -5,7 +5,7 @@
  * long is given up; if it speaks again it comes back.
  *
  * HANPS_SEED=n HANPS_SCHEDULES=k: k schedules from seed n on. A schedule that fails names its seed.
- */
+ * Without either, seeds that once failed are played too. */
 #include "common/checkpoint.h"
 #include "common/clock.h"
 #include "common/memory.h"
@@ -207,7 +207,8 @@ static void check_checkpoints(const case_t *c, int64_t newest) {
 }
 
 /* Every unit that the newest checkpoint does not name as outstanding was used, and no more than
- * once, except those that were counted as repeated. */
+ * once, except those that were counted as repeated. A worker that dies may never learn that its
+ * unit was used; in `sync` the bytes have shown it. */
 static void check_units(const case_t *c) {
     const fake_t *f = &c->fake;
     hp_checkpoint_t *checkpoint = NULL;
@@ -215,11 +216,12 @@ static void check_units(const case_t *c) {
     if (hp_checkpoint_open(f->run, "last", &checkpoint, NULL, &err) != HP_OK) fail(c, err.text);
     const hp_position_t *p = hp_checkpoint_position(checkpoint);
     uint64_t repeated = 0;
+    const bool shown = c->dies && f->config.cluster.consistency == HP_SYNC;
     for (uint64_t u = 0, out = 0; u < FAKE_UNITS; u++) {
         int used = atomic_load(&f->used[u]);
         bool outstanding = out < (uint64_t)p->outstanding && p->outstanding_unit[out] == u;
         out += outstanding;
-        if (used == 0 && u < p->next_unit && !outstanding) fail(c, "a unit was lost");
+        if (used == 0 && u < p->next_unit && !outstanding && !shown) fail(c, "a unit was lost");
         repeated += used > 1 ? (uint64_t)(used - 1) : 0;
     }
     if (repeated > f->outcome.units_repeated) fail(c, "a repeated unit was not counted");
@@ -423,8 +425,13 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 }
 
 int main(void) {
+    /* 1003, 1850: a worker that is given up and lives when the run ends without it; 2128: one that
+     * dies between its commit and the word that its gradient arrived */
+    static const uint64_t once[] = {1003, 1850, 2128};
+    const bool usual = getenv("HANPS_SEED") == NULL && getenv("HANPS_SCHEDULES") == NULL;
     uint64_t first = from_environment("HANPS_SEED", 1);
-    uint64_t count = from_environment("HANPS_SCHEDULES", SHORT), begun = 0, done = 0;
+    uint64_t numbered = from_environment("HANPS_SCHEDULES", SHORT), begun = 0, done = 0;
+    uint64_t count = numbered + (usual ? sizeof once / sizeof *once : 0);
     struct {
         pid_t pid;
         uint64_t seed;
@@ -435,7 +442,8 @@ int main(void) {
     while (done < count && failed < most) {
         for (int i = 0; i < AT_ONCE && begun < count; i++)
             if (running[i].pid == 0) {
-                running[i].seed = first + begun++;
+                running[i].seed = begun < numbered ? first + begun : once[begun - numbered];
+                begun++;
                 running[i].pid = start_case(running[i].seed);
             }
         int status = 0;

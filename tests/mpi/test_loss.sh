@@ -69,6 +69,27 @@ wait
 [ "$got" = "$want" ] || fail "sync, given up and back: '$got', alone $want"
 grep -q "is back, in its incarnation 2" "$work/err" || fail "the log does not say that the worker is back"
 
+# Stopped until the run is over without it: it is told that too, and ends.
+fresh
+want=$("$program" "$work/run" sync 1 12)
+fresh
+(
+    for _ in $(seq 400); do
+        sleep 0.1
+        [ -s "$work/got" ] && break
+    done
+    sleep 1
+    for pid in $(stopped); do kill -CONT "$pid"; done
+    date +%s >"$work/continued"
+) &
+begun=$(date +%s)
+ranks "19 1 2 1" 5 "$program" "$work/run" sync 2 12 >"$work/got"
+ended=$(date +%s)
+wait
+[ "$(cat "$work/got")" = "$want" ] || fail "sync, over without a worker: '$(cat "$work/got")', alone $want"
+grep -q "worker 1 on .* is lost" "$work/err" || fail "the log does not say that the worker is lost"
+[ $((ended - $(cat "$work/continued"))) -lt 15 ] || fail "a worker that speaks when all is over waited until $ended, from $begun on"
+
 # Who does not get on is named: workers with what they do, servers with what they wait for.
 slow() { # COMPUTE_US DATA_US
     fresh
