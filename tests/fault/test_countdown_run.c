@@ -5,7 +5,7 @@
  * Threads and time are the scheduler's (schedule.h), so the n-th is always the same.
  *
  * HANPS_LONG=1: every n, in each mode; HANPS_SEED=n: another schedule; HANPS_TEST_VERBOSE=1: what
- * each came to; HANPS_ONLY="MODE RANK N": one of them, RANK -1 for allocations. */
+ * each came to; HANPS_ONLY="MODE RANK N": one of them, RANK -1 for allocations, without N all. */
 #include "common/checkpoint.h"
 #include "common/memory.h"
 #include "tests/fault/faults.h"
@@ -212,9 +212,11 @@ int main(void) {
     int failed = 0, rank, number;
     char name[16];
     if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
-    if (only != NULL && sscanf(only, "%15s %d %d", name, &rank, &number) == 3) {
+    const int given = only != NULL ? sscanf(only, "%15s %d %d", name, &rank, &number) : 0;
+    if (given >= 2) {
         int m = strcmp(name, mode[HP_SYNC]) == 0 ? HP_SYNC : HP_ASYNC;
         if (strcmp(name, mode[HP_BOUNDED]) == 0) m = HP_BOUNDED;
+        if (given == 2) return count_down((hp_consistency_t)m, rank, 1) > 0;
         const int code = in_process((hp_consistency_t)m, rank, (uint64_t)number, run_case);
         return code != 0 && code != UNTOUCHED;
     }
