@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "worker/import/features_source.h"
 #include "worker/import/pattern.h"
+#include "worker/import/safetensors.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -149,7 +150,7 @@ static hp_status_t open_source(wk_features_t *f, bool folder, hp_error_t *err) {
     if (f->options.raw_dims > 0)
         return hp_fail(err, HP_INPUT, "%s: a shape is for a folder with a raw file for each image",
                        path);
-    if (wk_features_is_safetensors(path)) return wk_features_open_safetensors(f, err);
+    if (wk_safetensors_is(path)) return wk_features_open_safetensors(f, err);
     if (wk_features_is_tsv(path)) return wk_features_open_tsv(f, err);
     return hp_fail(err, HP_INPUT, "%s is no HDF5, safetensors or TSV file with features", path);
 }

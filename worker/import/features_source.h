@@ -31,8 +31,6 @@ hp_status_t wk_features_open_folder(wk_features_t *features, hp_error_t *err) HP
 
 /* True where the file is HDF5, whatever else is wrong with it. */
 bool wk_features_is_hdf5(const char *path);
-/* True where a length and a JSON object begin it, or its name ends in .safetensors. */
-bool wk_features_is_safetensors(const char *path);
 /* True where the first bytes are four fields and tabs. */
 bool wk_features_is_tsv(const char *path);
 
