@@ -2,9 +2,10 @@
 
 #include "common/memory.h"
 #include "common/store_convert.h"
-#include "worker/import/json_lines.h"
+#include "worker/import/npy.h"
+#include "worker/import/npz.h"
+#include "worker/import/safetensors.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
@@ -12,131 +13,54 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yajl/yajl_tree.h>
 
-enum { MAX_HEADER = 64 << 20, MAX_BRACKETS = 64, SHAPE = 128 };
+enum { NPY_HEAD = 4096, SHAPE = 192 }; /* bytes; numpy's own heads have 128 */
 
 typedef struct {
     const char *path;
-    int fd;
-    uint64_t size, first; /* bytes of the file; where the tensors begin */
-    yajl_val header;
+    wk_safetensors_t safetensors; /* of which there is none where it is an .npz */
+    int zip;                      /* -1: it is none */
+    uint64_t size;
+    unsigned char *raw; /* room for the head and the numbers of any parameter */
     hp_error_t *err;
 } file_t;
 
-/* A tensor as the header tells of it. */
+/* A parameter as the file has it. */
 typedef struct {
     hp_dtype_t dtype;
+    char type[8]; /* in the file's words */
     int dims;
-    int64_t shape[HP_PARAM_DIMS];
-    uint64_t begin, end; /* bytes after `first` */
-} tensor_t;
+    const uint64_t *size;
+} shape_t;
 
-static hp_status_t read_at(const file_t *f, void *out, uint64_t bytes, uint64_t at) {
-    for (uint64_t done = 0; done < bytes;) {
-        ssize_t n = pread(f->fd, (char *)out + done, bytes - done, (off_t)(at + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return hp_fail_errno(f->err, HP_IO, "%s", f->path);
-        if (n == 0) return hp_fail(f->err, HP_INPUT, "%s: truncated", f->path);
-        done += (uint64_t)n;
-    }
-    return HP_OK;
-}
-
-static hp_status_t read_header(file_t *f) {
-    struct stat st;
-    uint64_t bytes = 0;
-    void *text = NULL;
-    char why[128] = "";
-    if (fstat(f->fd, &st) != 0) return hp_fail_errno(f->err, HP_INPUT, "%s", f->path);
-    f->size = (uint64_t)st.st_size;
-    if (!S_ISREG(st.st_mode) || f->size < sizeof bytes)
-        return hp_fail(f->err, HP_INPUT, "%s: no safetensors file: too short", f->path);
-    HP_TRY(read_at(f, &bytes, sizeof bytes, 0));
-    if (bytes < 2 || bytes > MAX_HEADER || bytes > f->size - sizeof bytes)
-        return hp_fail(f->err, HP_INPUT,
-                       "%s: no safetensors file: a header of %" PRIu64
-                       " bytes in a file of %" PRIu64,
-                       f->path, bytes, f->size);
-    HP_TRY(hp_allocate(&text, bytes + 1, 1, "a header", f->err));
-    hp_status_t status = read_at(f, text, bytes, sizeof bytes);
-    f->first = sizeof bytes + bytes;
-    if (status == HP_OK && wk_json_is_flat(text, MAX_BRACKETS))
-        f->header = yajl_tree_parse(text, why, sizeof why);
-    hp_free(text);
-    if (status == HP_OK && !YAJL_IS_OBJECT(f->header))
-        status =
-            hp_fail(f->err, HP_INPUT, "%s: no safetensors file: its header is no JSON object: %.*s",
-                    f->path, (int)strcspn(why, "\n"), why);
-    return status;
-}
-
-static yajl_val member(yajl_val object, const char *key, yajl_type type) {
-    return yajl_tree_get(object, (const char *[]){key, NULL}, type);
-}
-
-/* List of whole numbers from 0; -1: it is not one, or is longer. */
-static int numbers(yajl_val list, int most, int64_t *out) {
-    if (!YAJL_IS_ARRAY(list) || list->u.array.len > (size_t)most) return -1;
-    for (size_t i = 0; i < list->u.array.len; i++) {
-        yajl_val v = list->u.array.values[i];
-        if (!YAJL_IS_INTEGER(v) || YAJL_GET_INTEGER(v) < 0) return -1;
-        out[i] = YAJL_GET_INTEGER(v);
-    }
-    return (int)list->u.array.len;
-}
-
-static void write_shape(int dims, const int64_t *shape, char out[SHAPE]) {
+static void write_shape(int dims, const uint64_t *size, char out[SHAPE]) {
     size_t n = 0;
-    out[0] = '\0';
+    snprintf(out, SHAPE, "%s", dims == 0 ? "one number" : "");
     for (int i = 0; i < dims && n < SHAPE - 1; i++)
-        n += (size_t)snprintf(out + n, SHAPE - n, "%s%" PRId64, i > 0 ? " x " : "", shape[i]);
+        n += (size_t)snprintf(out + n, SHAPE - n, "%s%" PRIu64, i > 0 ? " x " : "", size[i]);
 }
 
-static hp_status_t parse_tensor(const file_t *f, const char *name, yajl_val value, tensor_t *t) {
-    static const struct {
-        const char *name;
-        hp_dtype_t dtype;
-    } types[] = {{"F32", HP_DTYPE_F32}, {"F16", HP_DTYPE_F16}, {"BF16", HP_DTYPE_BF16}};
-    const char *type = YAJL_GET_STRING(member(value, "dtype", yajl_t_string));
-    int64_t ends[2];
-    *t = (tensor_t){.dtype = HP_DTYPE_NONE};
-    t->dims = numbers(member(value, "shape", yajl_t_array), HP_PARAM_DIMS, t->shape);
-    if (type == NULL || t->dims < 0 ||
-        numbers(member(value, "data_offsets", yajl_t_array), 2, ends) != 2)
-        return hp_fail(f->err, HP_INPUT,
-                       "%s: %s: dtype, shape (%d axes at most) and data_offsets are expected",
-                       f->path, name, HP_PARAM_DIMS);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (strcmp(type, types[i].name) == 0) t->dtype = types[i].dtype;
-    if (t->dtype == HP_DTYPE_NONE)
-        return hp_fail(f->err, HP_INPUT, "%s: %s has dtype %.16s; allowed are F32, F16, BF16",
-                       f->path, name, type);
-    t->begin = (uint64_t)ends[0];
-    t->end = (uint64_t)ends[1];
-    if (t->begin > t->end || t->end > f->size - f->first)
-        return hp_fail(f->err, HP_INPUT, "%s: %s lies beyond the file's end: truncated?", f->path,
-                       name);
-    return HP_OK;
-}
-
-static hp_status_t load(const file_t *f, const hp_param_t *p, const tensor_t *t, void *raw,
-                        float *weights) {
-    bool same = t->dims == p->dims;
-    for (int i = 0; same && i < p->dims; i++) same = t->shape[i] == p->shape[i];
+static hp_status_t check(const file_t *f, const hp_param_t *p, const shape_t *s) {
+    uint64_t size[HP_PARAM_DIMS] = {0};
+    bool same = s->dims == p->dims;
+    for (int i = 0; i < p->dims; i++) size[i] = (uint64_t)p->shape[i];
+    for (int i = 0; same && i < p->dims; i++) same = s->size[i] == size[i];
     char has[SHAPE], want[SHAPE];
-    write_shape(t->dims, t->shape, has);
-    write_shape(p->dims, p->shape, want);
+    write_shape(s->dims, s->size, has);
+    write_shape(p->dims, size, want);
     if (!same)
         return hp_fail(f->err, HP_INPUT, "%s: %s is %s, the model's is %s", f->path, p->name, has,
                        want);
-    uint64_t bytes = (uint64_t)p->count * hp_dtype_size(t->dtype);
-    if (t->end - t->begin != bytes)
-        return hp_fail(f->err, HP_INPUT, "%s: %s has %" PRIu64 " bytes, expected %" PRIu64, f->path,
-                       p->name, t->end - t->begin, bytes);
-    HP_TRY(read_at(f, raw, bytes, f->first + t->begin));
-    float *to = weights + p->offset;
-    hp_convert_to_f32(hp_convert_best(), t->dtype, raw, (size_t)p->count, to);
+    if (s->dtype == HP_DTYPE_NONE)
+        return hp_fail(f->err, HP_INPUT, "%s: %s has dtype %s; allowed are %s", f->path, p->name,
+                       s->type, f->zip >= 0 ? "<f4, <f2" : "F32, F16, BF16");
+    return HP_OK;
+}
+
+/* The numbers of a parameter, from f->raw + at on. */
+static hp_status_t convert(const file_t *f, const hp_param_t *p, const shape_t *s, size_t at,
+                           float *to) {
+    hp_convert_to_f32(hp_convert_best(), s->dtype, f->raw + at, (size_t)p->count, to);
     for (int64_t i = 0; i < p->count; i++)
         if (!isfinite(to[i]))
             return hp_fail(f->err, HP_INPUT, "%s: %s: number %" PRId64 " is not finite", f->path,
@@ -144,49 +68,110 @@ static hp_status_t load(const file_t *f, const hp_param_t *p, const tensor_t *t,
     return HP_OK;
 }
 
+static hp_status_t load_tensor(const file_t *f, const hp_param_t *p, float *to) {
+    wk_tensor_t t;
+    HP_TRY(wk_safetensors_find(&f->safetensors, p->name, &t, f->err));
+    shape_t s = {.dtype = t.dtype, .dims = t.dims, .size = t.size};
+    snprintf(s.type, sizeof s.type, "%s", t.type);
+    HP_TRY(check(f, p, &s));
+    HP_TRY(wk_safetensors_read(&f->safetensors, &t, 0, t.count, f->raw, f->err));
+    return convert(f, p, &s, 0, to);
+}
+
+static hp_status_t load_array(const file_t *f, const hp_param_t *p, float *to) {
+    wk_npz_member_t m;
+    wk_npy_t npy;
+    if (wk_npz_find(f->zip, f->size, p->name, false, &m, f->err) != HP_OK)
+        return hp_fail_prefix(f->err, "%s", f->path);
+    size_t head = m.bytes < NPY_HEAD ? (size_t)m.bytes : NPY_HEAD;
+    hp_status_t status = wk_npz_read(f->zip, &m, f->raw, head, f->err);
+    if (status == HP_OK) status = wk_npy_parse(f->raw, head, &npy, f->err);
+    if (status != HP_OK) return hp_fail_prefix(f->err, "%s: %s", f->path, p->name);
+    bool known = npy.type == 'f' && !npy.big_endian;
+    shape_t s = {.dtype = known && npy.bytes == 4   ? HP_DTYPE_F32
+                          : known && npy.bytes == 2 ? HP_DTYPE_F16
+                                                    : HP_DTYPE_NONE,
+                 .dims = npy.dims,
+                 .size = npy.size};
+    snprintf(s.type, sizeof s.type, "%c%c%d", npy.big_endian ? '>' : '<', npy.type, npy.bytes);
+    HP_TRY(check(f, p, &s));
+    if (npy.fortran && npy.dims > 1)
+        return hp_fail(f->err, HP_INPUT,
+                       "%s: %s is in Fortran order; numpy.ascontiguousarray makes it C's", f->path,
+                       p->name);
+    uint64_t bytes = npy.offset + npy.count * (uint64_t)npy.bytes;
+    if (m.bytes != bytes)
+        return hp_fail(f->err, HP_INPUT, "%s: %s has %" PRIu64 " bytes, expected %" PRIu64, f->path,
+                       p->name, m.bytes, bytes);
+    if (wk_npz_read(f->zip, &m, f->raw, (size_t)bytes, f->err) != HP_OK)
+        return hp_fail_prefix(f->err, "%s: %s", f->path, p->name);
+    return convert(f, p, &s, npy.offset, to);
+}
+
 /* Names that no row has: another model's file. */
-static hp_status_t check_names(const file_t *f, const hp_params_t *params) {
+static hp_status_t check_names(const file_t *f, const hp_params_t *params,
+                               const wk_strings_t *names) {
     static const char counter[] = "num_batches_tracked";
-    if (f->header == NULL) return hp_fail(f->err, HP_INTERNAL, "%s: no header", f->path);
-    for (size_t i = 0; i < f->header->u.object.len; i++) {
-        const char *name = f->header->u.object.keys[i];
+    for (uint32_t i = 0; i < names->count; i++) {
+        const char *name = wk_strings_get(names, i);
         size_t n = strlen(name), tail = sizeof counter - 1;
         bool counts = n >= tail && strcmp(name + n - tail, counter) == 0;
-        if (strcmp(name, "__metadata__") != 0 && !counts && hp_params_find(params, name) < 0)
+        if (!counts && hp_params_find(params, name) < 0)
             return hp_fail(f->err, HP_INPUT, "%s: the model has no parameter '%.100s'", f->path,
                            name);
     }
     return HP_OK;
 }
 
-static hp_status_t read_all(file_t *f, const hp_params_t *params, void *raw, float *weights) {
-    HP_TRY(read_header(f));
-    HP_TRY(check_names(f, params));
-    for (int i = 0; i < params->count; i++) {
-        const hp_param_t *p = &params->param[i];
-        yajl_val value = member(f->header, p->name, yajl_t_object);
-        tensor_t t;
-        if (value == NULL)
-            return hp_fail(f->err, HP_INPUT, "%s: the parameter %s is missing", f->path, p->name);
-        HP_TRY(parse_tensor(f, p->name, value, &t));
-        HP_TRY(load(f, p, &t, raw, weights));
+static hp_status_t load_all(file_t *f, const hp_params_t *params, float *weights) {
+    wk_strings_t names = {0};
+    hp_status_t status;
+    if (f->zip >= 0) {
+        status = wk_npz_names(f->zip, f->size, &names, f->err);
+        if (status != HP_OK) hp_fail_prefix(f->err, "%s", f->path);
+    } else {
+        status = wk_safetensors_open(f->path, &f->safetensors, f->err);
+        if (status == HP_OK) status = wk_safetensors_names(&f->safetensors, &names, f->err);
     }
+    if (status == HP_OK) status = check_names(f, params, &names);
+    wk_strings_release(&names);
+    for (int i = 0; status == HP_OK && i < params->count; i++) {
+        const hp_param_t *p = &params->param[i];
+        float *to = weights + p->offset;
+        status = f->zip < 0 ? load_tensor(f, p, to) : load_array(f, p, to);
+    }
+    return status;
+}
+
+/* f->zip, if it is an .npz. */
+static hp_status_t open_zip(file_t *f) {
+    struct stat st;
+    f->zip = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe does not stop it */
+    if (f->zip < 0 || fstat(f->zip, &st) != 0)
+        return hp_fail_errno(f->err, HP_INPUT, "%s", f->path);
+    if (S_ISREG(st.st_mode) && wk_npz_is(f->zip)) {
+        f->size = (uint64_t)st.st_size;
+        return HP_OK;
+    }
+    close(f->zip);
+    f->zip = -1;
     return HP_OK;
 }
 
 hp_status_t wk_weights_read(const char *path, const hp_params_t *params, float *weights,
                             hp_error_t *err) {
-    int64_t largest = 1;
+    size_t largest = 1;
     void *raw = NULL;
+    file_t f = {.path = path, .err = err, .safetensors.fd = -1};
     for (int i = 0; i < params->count; i++)
-        if (params->param[i].count > largest) largest = params->param[i].count;
-    file_t f = {.path = path, .err = err, .fd = open(path, O_RDONLY | O_CLOEXEC)};
-    if (f.fd < 0) return hp_fail_errno(err, HP_INPUT, "%s", path);
+        if ((size_t)params->param[i].count > largest) largest = (size_t)params->param[i].count;
     memset(weights, 0, (size_t)params->total * sizeof *weights);
-    hp_status_t status = hp_allocate(&raw, (size_t)largest, sizeof(float), "a parameter", err);
-    if (status == HP_OK) status = read_all(&f, params, raw, weights);
-    if (f.header != NULL) yajl_tree_free(f.header);
+    HP_TRY(hp_allocate(&raw, NPY_HEAD + largest * sizeof(float), 1, "a parameter", err));
+    f.raw = raw;
+    hp_status_t status = open_zip(&f);
+    if (status == HP_OK) status = load_all(&f, params, weights);
+    wk_safetensors_close(&f.safetensors);
+    if (f.zip >= 0) close(f.zip);
     hp_free(raw);
-    close(f.fd);
     return status;
 }

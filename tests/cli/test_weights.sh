@@ -27,6 +27,13 @@ assert about["config"]["model.classifier.layers"] == [32] and about["config"]["d
 assert len(about["words"]) > 9 and len(about["answers"]) > 3 and about["tokenizer"]["possessive"] is True
 assert about["image"]["grid_height"] == 10 and about["image"]["max_cells"] == 100
 END
+# From an .npz: the same weights, to the bit.
+"$HANPS" export "$work/run" --format npz --out "$work/m.npz" >"$work/out" || fail "export"
+"$HANPS" import-weights "$work/m.npz" --run "$work/zip" >"$work/out" || fail "import of an npz: $(cat "$work/out")"
+same "$work/new" "$work/zip" "an npz and a safetensors file of the same run differ"
+"$HANPS" export "$work/zip" --format npz --out "$work/z.npz" --weights-only >"$work/out" || fail "export"
+cmp "$work/m.npz" "$work/z.npz" || fail "other weights than the run's"
+
 "$HANPS" train --run "$work/new" --resume >"$work/out" 2>&1 || fail "resume: $(cat "$work/out")"
 grep -q '"state":"done","step":24' "$work/new/status" || fail "it did not go on: $(cat "$work/new/status")"
 
@@ -62,7 +69,7 @@ begin, end = head["question.mlp.0.bias"]["data_offsets"]
 write("missing", {k: v for k, v in head.items() if k != "question.mlp.0.bias"})
 write("truncated", data=data[:-1])
 write("nan", data=data[:begin + 8] + struct.pack("<f", float("nan")) + data[begin + 12:])
-change("dtype", dtype="I64")
+change("dtype", dtype="I32")
 change("shape", shape=[2, 12])
 change("negative", shape=[-24])
 change("bytes", data_offsets=[begin, end - 4])
@@ -84,10 +91,70 @@ for k, v in half.items():
         at += 2 * len(floats)
 write("half", half, b"".join(parts))
 END
-for pair in "missing:the parameter question.mlp.0.bias is missing" "truncated:beyond the file's end" \
+for pair in "missing:no tensor 'question.mlp.0.bias'; it has: " "truncated:truncated: a tensor ends at byte" \
     "nan:question.mlp.0.bias: number 2 is not finite" "dtype:allowed are F32, F16, BF16" "shape:is 2 x 12, the model's is 24" \
-    "negative:dtype, shape" "bytes:has 92 bytes, expected 96" "order:beyond the file's end" "huge:beyond the file's end" \
-    "deep:no JSON object" "list:no JSON object" "json:no JSON object" "short:too short" "header:a header of"; do
+    "negative:dtype, shape" "bytes:do not fit each other" "order:do not fit each other" "huge:truncated: a tensor ends" \
+    "deep:nested too deeply" "list:no object" "json:parse error" "short:the first eight bytes" "header:no length"; do
     refuse "${pair#*:}" import-weights "$work/${pair%%:*}.bad" --config "$work/config.yaml"
 done
+refuse "no regular file" import-weights "$work" --config "$work/config.yaml"
 "$HANPS" import-weights "$work/half.bad" --config "$work/config.yaml" --run "$work/half" >"$work/out" || fail "half floats"
+
+python3 - "$work" <<'END'
+import struct, sys, zipfile
+work = sys.argv[1]
+with zipfile.ZipFile(work + "/m.npz") as z:
+    good = {name: z.read(name) for name in z.namelist()}
+name = "question.mlp.0.weight.npy"
+size = len(good[name]) - 24 * 16 * 4
+numbers = good[name][size:]
+floats = struct.unpack("<384f", numbers)
+def npy(descr="<f4", order="False", shape="(24, 16)", numbers=numbers):
+    head = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + numbers
+def write(file, members, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(f"{work}/{file}.bad", "w", method) as z:
+        for key, data in members.items():
+            z.writestr(key, data)
+def change(file, data):
+    write(file, {**good, name: data})
+write("packed", {"readme.txt": b"no array", **good, "bn.num_batches_tracked.npy": npy("<i8", "False", "()", b"\7" * 8)},
+      zipfile.ZIP_DEFLATED)
+change("half", npy("<f2", numbers=struct.pack("<384e", *floats)))
+write("missing", {k: v for k, v in good.items() if k != name})
+write("other", {**good, "a\nb.npy": npy()})
+write("up", {**good, "../../up.npy": npy()})
+write("root", {**good, "/etc/passwd.npy": npy()})
+change("shape", npy(shape="(16, 24)"))
+change("axes", npy(shape="(24, 16, 1)"))
+change("scalar", npy(shape="()"))
+change("fortran", npy(order="True"))
+change("double", npy("<f8", numbers=struct.pack("<384d", *floats)))
+change("whole", npy("<i4"))
+change("big", npy(">f4"))
+change("less", npy(numbers=numbers[:-4]))
+change("more", npy(numbers=numbers + b"1234"))
+change("nan", npy(numbers=numbers[:-4] + struct.pack("<f", float("nan"))))
+change("text", b"no array")
+change("axis", npy(shape="(99999999999999999999,)"))
+write("none", {})
+raw = open(work + "/m.npz", "rb").read()
+at = raw.index(good[name]) + size + 100
+for file, data in (("cut", raw[:-30]), ("middle", raw[:len(raw) // 2]), ("four", raw[:4]),
+                   ("flipped", raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])):
+    open(f"{work}/{file}.bad", "wb").write(data)
+END
+for pair in "missing:no array 'question.mlp.0.weight'; it has: " "other:the model has no parameter 'a?b'" \
+    "up:the model has no parameter '../../up'" "root:the model has no parameter '/etc/passwd'" \
+    "shape:is 16 x 24, the model's is 24 x 16" "axes:is 24 x 16 x 1, the model's" "scalar:is one number" \
+    "fortran:question.mlp.0.weight is in Fortran order" "double:dtype <f8; allowed are <f4, <f2" "whole:dtype <i4; allowed" \
+    "big:dtype >f4; allowed" "less:bytes, expected" "more:bytes, expected" "nan:number 383 is not finite" \
+    "text:question.mlp.0.weight: not a .npy file" "axis:header that is not understood" "cut:no directory at the end" \
+    "middle:no directory at the end" "four:no directory at the end" "flipped:its CRC differs" "none:first eight bytes"; do
+    refuse "${pair#*:}" import-weights "$work/${pair%%:*}.bad" --config "$work/config.yaml"
+done
+"$HANPS" import-weights "$work/packed.bad" --config "$work/config.yaml" --run "$work/packed" >"$work/out" || fail "deflated"
+same "$work/zip" "$work/packed" "deflated arrays differ"
+rm -rf "$work/half"
+"$HANPS" import-weights "$work/half.bad" --config "$work/config.yaml" --run "$work/half" >"$work/out" || fail "an array of halves"
+"$HANPS" checkpoint verify "$work/half" >"$work/out" || fail "verify: $(cat "$work/out")"

@@ -81,35 +81,63 @@ static hp_status_t locate(int fd, uint64_t size, const unsigned char *entry,
     return HP_OK;
 }
 
+/* An array of the directory: its entry, and its name without .npy. */
+typedef struct {
+    const unsigned char *entry;
+    const char *name;
+    size_t n;
+} array_t;
+
+/* The first one from *at on, which then is behind it; false: there is none. */
+static bool next_array(const unsigned char *directory, size_t bytes, size_t *at, array_t *a) {
+    while (*at + CENTRAL <= bytes && memcmp(directory + *at, "PK\1\2", 4) == 0) {
+        const unsigned char *entry = directory + *at;
+        size_t n = get16(entry + 28);
+        *at += CENTRAL + n + get16(entry + 30) + get16(entry + 32);
+        if (*at > bytes) return false;
+        const char *name = (const char *)entry + CENTRAL;
+        if (n < 4 || memcmp(name + n - 4, ".npy", 4) != 0) continue;
+        *a = (array_t){entry, name, n - 4};
+        return true;
+    }
+    return false;
+}
+
 hp_status_t wk_npz_find(int fd, uint64_t size, const char *key, bool only, wk_npz_member_t *member,
                         hp_error_t *err) {
     unsigned char *directory = NULL;
     const unsigned char *found = NULL, *last = NULL;
-    size_t bytes = 0, wanted = strlen(key), used = 0;
+    size_t bytes = 0, wanted = strlen(key), used = 0, at = 0;
     int arrays = 0;
     char names[200] = "";
+    array_t a;
     HP_TRY(read_directory(fd, size, &directory, &bytes, err));
-    for (size_t at = 0; at + CENTRAL <= bytes && memcmp(directory + at, "PK\1\2", 4) == 0;) {
-        const unsigned char *entry = directory + at;
-        const char *name = (const char *)entry + CENTRAL;
-        size_t n = get16(entry + 28);
-        at += CENTRAL + n + get16(entry + 30) + get16(entry + 32);
-        if (at > bytes) break;
-        if (n < 4 || memcmp(name + n - 4, ".npy", 4) != 0) continue;
-        n -= 4;
-        last = entry;
+    while (next_array(directory, bytes, &at, &a)) {
+        last = a.entry;
         arrays++;
-        if (n == wanted && memcmp(name, key, n) == 0) found = entry;
-        if (used + n + 3 < sizeof names)
+        if (a.n == wanted && memcmp(a.name, key, a.n) == 0) found = a.entry;
+        if (used + a.n + 3 < sizeof names)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.*s",
-                                     used > 0 ? ", " : "", (int)n, name);
+                                     used > 0 ? ", " : "", (int)a.n, a.name);
     }
-    for (char *c = names; *c != '\0'; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     if (found == NULL && only && arrays == 1) found = last;
     hp_status_t status = found != NULL ? locate(fd, size, found, member, err)
                                        : hp_fail(err, HP_INPUT, "no array '%s'; it has: %s", key,
                                                  arrays > 0 ? names : "none");
+    hp_free(directory);
+    return status;
+}
+
+hp_status_t wk_npz_names(int fd, uint64_t size, wk_strings_t *names, hp_error_t *err) {
+    unsigned char *directory = NULL;
+    size_t bytes = 0, at = 0;
+    array_t a;
+    HP_TRY(read_directory(fd, size, &directory, &bytes, err));
+    hp_status_t status = HP_OK;
+    while (status == HP_OK && next_array(directory, bytes, &at, &a)) {
+        uint32_t number;
+        status = wk_strings_add(names, a.name, a.n, &number, err);
+    }
     hp_free(directory);
     return status;
 }

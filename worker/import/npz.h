@@ -4,6 +4,7 @@
 #define WK_NPZ_H
 
 #include "common/status.h"
+#include "worker/import/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,9 @@ bool wk_npz_is(int fd);
  * array, that one. `size`: of the file. An error says what arrays there are, and not the file. */
 hp_status_t wk_npz_find(int fd, uint64_t size, const char *key, bool only, wk_npz_member_t *member,
                         hp_error_t *err) HP_MUST_CHECK;
+
+/* Adds the names of all arrays. */
+hp_status_t wk_npz_names(int fd, uint64_t size, wk_strings_t *names, hp_error_t *err) HP_MUST_CHECK;
 
 /* The first `bytes` bytes of a member, inflated, to `out`: all of them are compared with their CRC,
  * a part is not. */
