@@ -66,9 +66,8 @@ static hp_status_t fail_at(const reader_t *reader, const yaml_mark_t *mark, hp_e
 
 static hp_status_t fail_unknown(const reader_t *reader, const yaml_node_t *node, const char *path,
                                 hp_error_t *err) {
-    const char *nearest = hp_key_nearest(path);
-    char clean[SHOWN + 4];
-    if (nearest != NULL)
+    char clean[SHOWN + 4], nearest[HP_KEY_TEXT];
+    if (hp_key_nearest(path, nearest))
         return fail_at(reader, &node->start_mark, err, "%s: no such key; did you mean %s?",
                        shown(path, clean), nearest);
     return fail_at(reader, &node->start_mark, err,

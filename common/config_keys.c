@@ -502,18 +502,25 @@ static int distance(const char *a, const char *b) {
     return row[m];
 }
 
-const char *hp_key_nearest(const char *path) {
+bool hp_key_nearest(const char *path, char nearest[HP_KEY_TEXT]) {
     const char *leaf = strrchr(path, '.') ? strrchr(path, '.') + 1 : path;
-    const char *best = NULL;
     int least = (int)strlen(leaf) / 3 + 2; /* a typing error or two */
+    bool found = false;
     for (int i = 0; i < hp_keys_count; i++) {
-        const char *known = strrchr(hp_keys[i].path, '.') + 1;
-        int d = distance(path, hp_keys[i].path);
-        if (strcmp(leaf, known) == 0 && d > 1) d = 1; /* the right name in the wrong section */
-        if (d < least) {
+        const char *key = hp_keys[i].path;
+        /* Its sections, from the outermost on, then itself. */
+        for (size_t end = 0; end < strlen(key);) {
+            char known[HP_KEY_TEXT];
+            end += 1 + strcspn(key + end + 1, ".");
+            snprintf(known, sizeof known, "%.*s", (int)end, key);
+            const char *name = strrchr(known, '.') ? strrchr(known, '.') + 1 : known;
+            int d = distance(path, known);
+            if (strcmp(leaf, name) == 0 && d > 1) d = 1; /* the right name in the wrong section */
+            if (d >= least) continue;
             least = d;
-            best = hp_keys[i].path;
+            found = true;
+            memcpy(nearest, known, sizeof known);
         }
     }
-    return best;
+    return found;
 }

@@ -53,7 +53,7 @@ int hp_key_items(const hp_key_t *key, const hp_config_t *config); /* length of a
 /* "an integer from 1 to 65536", "one of han, adahan". */
 void hp_key_allowed(const hp_key_t *key, char text[HP_KEY_TEXT]);
 
-/* The key or section that a wrong path most likely means, or NULL. Valid for ever. */
-const char *hp_key_nearest(const char *path);
+/* The key or section that a wrong path most likely means; false: none is near. */
+bool hp_key_nearest(const char *path, char nearest[HP_KEY_TEXT]);
 
 #endif
