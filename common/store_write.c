@@ -28,8 +28,8 @@ static hp_status_t lmdb_fail(const hp_store_writer_t *w, int code, hp_error_t *e
         (code == EIO && statvfs(w->partial, &fs) == 0 && fs.f_bavail * fs.f_frsize < BATCH_BYTES))
         return hp_fail(err, HP_IO,
                        "writing %s: no space left on the disk; make room and give the same command "
-                       "again: what is written is kept",
-                       w->partial);
+                       "again%s",
+                       w->partial, w->plan.identity != NULL ? ": what is written is kept" : "");
     return hp_fail(err, code == ENOMEM ? HP_MEMORY : HP_IO, "writing %s: %s", w->partial,
                    mdb_strerror(code));
 }
