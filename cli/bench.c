@@ -53,6 +53,7 @@ static hp_status_t parse_options(int argc, char **argv, options_t *options, bool
     }
     if (*help_p) return HP_OK;
     options->configs = argc - optind;
+    if (options->json != NULL) HP_TRY(hp_check_place(options->json, err));
     if (options->configs == 0) return hp_fail(err, HP_INPUT, "CONFIG is missing; see --help");
     if (options->configs > CLI_BENCH_WORKS)
         return hp_fail(err, HP_INPUT, "%d CONFIGs; at most %d are allowed", options->configs,

@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/model_describe.h"
 #include "common/export.h"
+#include "common/file.h"
 #include "common/memory.h"
 #include "worker/trained.h"
 
@@ -71,7 +72,7 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
     if (args->format == NULL || args->out == NULL)
         return hp_fail(err, HP_INPUT, "--%s is missing; see --help",
                        args->format == NULL ? "format" : "out");
-    return HP_OK;
+    return hp_check_place(args->out, err);
 }
 
 /* FILE.json, from what the run's store says. */

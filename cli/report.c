@@ -44,6 +44,7 @@ hp_status_t cli_report(int argc, char **argv, hp_error_t *err) {
         if (option == '?') return cli_bad_option(argv, err);
         out = optarg;
     }
+    if (out != NULL) HP_TRY(hp_check_place(out, err));
     int runs = argc - optind;
     if (runs < 1 || runs > WK_REPORT_RUNS)
         return hp_fail(err, HP_INPUT, "%d runs: 1 to %d are allowed", runs, WK_REPORT_RUNS);

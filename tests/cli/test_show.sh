@@ -72,6 +72,10 @@ bad "no run in 'none'" monitor none
 bad "--every" monitor runs/a --every 0
 bad "no run in 'none'" report runs/a none
 bad "1 to" report
+bad "cannot write 'none/r.html': folder 'none'" report runs/a --out none/r.html
+bad "cannot write 'none/x': folder 'none'" export runs/a --format npz --out none/x
+bad "it is a folder" export runs/a --format npz --out runs
+bad "cannot write 'none/x': folder 'none'" bench tiny.yaml --small --json none/x
 bad "RUN is missing" table
 bad "allowed are text, markdown, csv" table runs/a --format pdf
 bad "has no evaluation of split 'test': hanps eval runs/a --split test" table runs/a --split test
