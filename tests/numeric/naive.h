@@ -73,12 +73,14 @@ void naive_model(const hp_config_t *config, const hp_params_t *params, const nn_
                  nn_real *presence);
 
 /* The same with the straight-through estimator's surrogate in place of the selection: a function
- * that is smooth where the weights are `base`'s, has the value of the hard selection there, and
+ * that is smooth where the weights are `base`'s (and the cells `base_batch`'s, which is `batch` but
+ * where a trunk makes them), has the value of the hard selection there, and
  * whose gradient is the estimator's. For a sum, sum_i m_i + (sum over cells of m_i - sum_i m_i at
  * base); for a relation, sum_ij b_i b_j g(o_i, o_j, q) with b_i = (1 if selected) + |m_i| - (|m_i|
  * at base). */
 void naive_straight_through(const hp_config_t *config, const hp_params_t *params,
-                            const nn_real *weights, const nn_real *base, const nn_batch_t *batch,
-                            int question, int cells, const int *cell, nn_real *logits);
+                            const nn_real *weights, const nn_batch_t *batch, const nn_real *base,
+                            const nn_batch_t *base_batch, int question, int cells, const int *cell,
+                            nn_real *logits);
 
 #endif

@@ -200,12 +200,13 @@ static void fuse(const source_t *s, const nn_batch_t *batch, int question, fused
 }
 
 void naive_straight_through(const hp_config_t *config, const hp_params_t *params,
-                            const nn_real *weights, const nn_real *base, const nn_batch_t *batch,
-                            int question, int cells, const int *cell, nn_real *logits) {
+                            const nn_real *weights, const nn_batch_t *batch, const nn_real *base,
+                            const nn_batch_t *base_batch, int question, int cells, const int *cell,
+                            nn_real *logits) {
     const source_t s = {config, params, weights}, at_base = {config, params, base};
     fused_t now, then;
     fuse(&s, batch, question, &now);
-    fuse(&at_base, batch, question, &then);
+    fuse(&at_base, base_batch, question, &then);
     double hard[NAIVE_CELLS] = {0};
     for (int i = 0; i < cells; i++) hard[cell[i]] = 1;
     nn_real v[NAIVE_WIDTH] = {0};

@@ -100,7 +100,7 @@ static double surrogate(void *context) {
         nn_real logits[FIX_ANSWERS];
         const int first = s->selection->offset[q];
         if (f->batch->label[q] < 0) continue;
-        naive_straight_through(&f->config, f->params, f->weights, s->base, f->batch, q,
+        naive_straight_through(&f->config, f->params, f->weights, f->batch, s->base, f->batch, q,
                                s->selection->offset[q + 1] - first, s->selection->cell + first,
                                logits);
         sum += naive_cross_entropy(FIX_ANSWERS, logits, f->batch->label[q]);

@@ -1,6 +1,6 @@
 /* The whole model from pixels: finite differences through convolutions and batch statistics, the
- * naive trunk, running averages, grids. And every file of configs/ in reduced size, from pixels or
- * features as it says: finite differences of all its weights. */
+ * naive trunk, running averages, grids, straight-through's surrogate. And every file of configs/ in
+ * reduced size, from pixels or features as it says: finite differences of all its weights. */
 #include "tests/numeric/fixture.h"
 #include "worker/nn/batchnorm.h"
 
@@ -107,6 +107,126 @@ static void test_differences(void **state) {
     }
 }
 
+static const nn_real *weight(const fixture_t *f, const char *fmt, int l) {
+    char name[HP_PARAM_NAME];
+    snprintf(name, sizeof name, fmt, l);
+    const int i = hp_params_find(f->params, name);
+    assert_true(i >= 0);
+    return f->weights + f->params->param[i].offset;
+}
+
+/* Batch normalisation and ReLU of a layer's output: by its own statistics in training, by running
+ * averages in evaluation. */
+static void naive_norm(const fixture_t *f, int l, int rows, int filters, nn_real *x) {
+    const nn_real *gamma = weight(f, "image.trunk.%d.bn.weight", l);
+    const nn_real *beta = weight(f, "image.trunk.%d.bn.bias", l);
+    const nn_real *mean = weight(f, "image.trunk.%d.bn.running_mean", l);
+    const nn_real *var = weight(f, "image.trunk.%d.bn.running_var", l);
+    if (f->pass.train) {
+        naive_batchnorm(rows, filters, true, x, gamma, beta, x);
+        return;
+    }
+    for (int i = 0; i < rows * filters; i++) {
+        const int k = i % filters;
+        x[i] = (x[i] - mean[k]) / sqrt(var[k] + NN_BATCHNORM_EPS) * gamma[k] + beta[k];
+        if (x[i] < 0) x[i] = 0;
+    }
+}
+
+/* cells: [images][CELLS][4, or 6 with coordinates]. */
+static void naive_cells(const fixture_t *f, int images, const nn_real *pixels, nn_real *cells) {
+    const bool norm = f->config.model.image.batch_norm;
+    const bool coords = f->config.data.coords == HP_COORDS_XY;
+    nn_real out[2][CHECK_QUESTIONS * 9 * 4];
+    nn_conv_shape_t s = {HEIGHT, WIDTH, 3, 3, 3, 2, 1};
+    for (int l = 0; l < 2; l++) {
+        naive_conv(&s, images, !norm, l == 0 ? pixels : out[0],
+                   weight(f, "image.trunk.%d.conv.weight", l),
+                   norm ? NULL : weight(f, "image.trunk.%d.conv.bias", l), out[l]);
+        if (norm)
+            naive_norm(f, l, images * nn_conv_out_height(&s) * nn_conv_out_width(&s), s.filters,
+                       out[l]);
+        s = (nn_conv_shape_t){3, 3, 3, 4, 3, 2, 1};
+    }
+    for (int i = 0; i < images * CELLS; i++) {
+        for (int k = 0; k < 4; k++) *cells++ = out[1][i * 4 + k];
+        if (coords) {
+            *cells++ = i % 2 == 0 ? -1 : 1;
+            *cells++ = i % CELLS / 2 == 0 ? -1 : 1;
+        }
+    }
+}
+
+typedef struct {
+    fixture_t *f;
+    const nn_real *base, *pixels;
+    nn_batch_t then; /* with the cells that base makes */
+    const wk_selection_t *selection;
+} surrogate_t;
+
+static double surrogate(void *context) {
+    const surrogate_t *s = context;
+    const fixture_t *f = s->f;
+    nn_real cells[CHECK_QUESTIONS * CELLS * 6];
+    naive_cells(f, f->batch->images, s->pixels, cells);
+    nn_batch_t now = s->then;
+    now.cells = cells;
+    double sum = 0;
+    for (int q = 0; q < now.questions; q++) {
+        nn_real logits[FIX_ANSWERS];
+        const int first = s->selection->offset[q];
+        if (now.label[q] < 0) continue;
+        naive_straight_through(&f->config, f->params, f->weights, &now, s->base, &s->then, q,
+                               s->selection->offset[q + 1] - first, s->selection->cell + first,
+                               logits);
+        sum += naive_cross_entropy(FIX_ANSWERS, logits, now.label[q]);
+    }
+    return sum;
+}
+
+/* Straight-through from pixels: the gradient is that of the surrogate, and reaches the convolutions
+ * from all cells. */
+static void check_straight_through(const hp_config_t *given, bool grouped) {
+    pixel_batch_t p;
+    open_batch(&p, grouped);
+    hp_config_t config = *given;
+    config.model.classifier.dropout = 0;
+    fixture_t f;
+    fix_open_shape(&f, &config, &shape);
+    f.batch = &p.b.batch;
+    const double expected = fix_forward(&f);
+    fix_selection_t kept;
+    fix_keep(&f, &kept);
+    fix_backward(&f);
+    nn_real *base = check_buffer(f.total), cells[CHECK_QUESTIONS * CELLS * 6];
+    memcpy(base, f.weights, f.total * sizeof *base);
+    surrogate_t s = {&f, base, p.pixels, p.b.batch, &kept.selection};
+    naive_cells(&f, p.b.batch.images, p.pixels, cells);
+    s.then.cells = cells;
+    s.then.channels = config.data.coords == HP_COORDS_XY ? 6 : 4;
+    assert_true(fabs(surrogate(&s) - expected) < 1e-11 * expected);
+    for (int i = 0; i < f.params->count; i++) {
+        const hp_param_t *row = &f.params->param[i];
+        if (row->kind == HP_PARAM_WEIGHT)
+            check_gradient(row->name, f.weights + row->offset, (size_t)row->count,
+                           f.grads + row->offset, surrogate, &s);
+    }
+    check_free(base, f.total);
+    fix_close(&f);
+    close_batch(&p);
+}
+
+static void test_straight_through(void **state) {
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        const bool norm = i & 1, coords = i & 2, grouped = i & 4;
+        hp_config_t c = trunk_config(HP_ATTEND_STRAIGHT_THROUGH, HP_AGGREGATE_SUM, 0, norm, coords);
+        check_straight_through(&c, grouped);
+        c = trunk_config(HP_ATTEND_STRAIGHT_THROUGH, HP_AGGREGATE_RELATION, 1, norm, coords);
+        check_straight_through(&c, grouped);
+    }
+}
+
 static void shrink(hp_layers_t *layers, int size) {
     for (int i = 0; i < layers->count; i++) layers->size[i] = size - i % 2;
 }
@@ -139,59 +259,22 @@ static void test_configs(void **state) {
     glob_t found = {0};
     assert_int_equal(glob("configs/*.yaml", 0, NULL, &found), 0);
     assert_int_equal(glob("configs/*/*.yaml", GLOB_APPEND, NULL, &found), 0);
-    int checked = 0, from_pixels = 0;
+    int checked = 0, from_pixels = 0, surrogates = 0;
     for (size_t i = 0; i < found.gl_pathc; i++) {
         const hp_config_t c = reduced(found.gl_pathv[i]);
-        /* Its gradient is that of a surrogate: test_model.c. */
-        if (c.model.attention.kind == HP_ATTEND_STRAIGHT_THROUGH) continue;
+        const bool straight = c.model.attention.kind == HP_ATTEND_STRAIGHT_THROUGH;
         print_message("%s\n", found.gl_pathv[i]);
-        check_differences(&c, true);
-        check_differences(&c, false);
+        for (int grouped = 0; grouped < 2; grouped++)
+            if (straight)
+                check_straight_through(&c, grouped);
+            else
+                check_differences(&c, grouped);
         checked++;
+        surrogates += straight;
         from_pixels += strcmp(c.model.image.trunk, "cnn") == 0;
     }
     globfree(&found);
-    assert_true(checked >= 35 && from_pixels >= 10 && from_pixels < checked);
-}
-
-static const nn_real *weight(const fixture_t *f, const char *fmt, int l) {
-    char name[HP_PARAM_NAME];
-    snprintf(name, sizeof name, fmt, l);
-    const int i = hp_params_find(f->params, name);
-    assert_true(i >= 0);
-    return f->weights + f->params->param[i].offset;
-}
-
-/* Cells of one image in evaluation. */
-static void naive_cells(const fixture_t *f, const nn_real *pixels, nn_real *cells) {
-    const hp_config_t *c = &f->config;
-    nn_real a[9 * 4], b[9 * 4];
-    nn_conv_shape_t s = {HEIGHT, WIDTH, 3, 3, 3, 2, 1};
-    for (int l = 0; l < 2; l++) {
-        const bool norm = c->model.image.batch_norm;
-        const int n = nn_conv_out_height(&s) * nn_conv_out_width(&s);
-        naive_conv(&s, 1, !norm, l == 0 ? pixels : b, weight(f, "image.trunk.%d.conv.weight", l),
-                   norm ? NULL : weight(f, "image.trunk.%d.conv.bias", l), a);
-        for (int i = 0; i < n * s.filters && norm; i++) {
-            const int k = i % s.filters;
-            const double mean = weight(f, "image.trunk.%d.bn.running_mean", l)[k];
-            const double var = weight(f, "image.trunk.%d.bn.running_var", l)[k];
-            a[i] = (a[i] - mean) / sqrt(var + NN_BATCHNORM_EPS) *
-                       weight(f, "image.trunk.%d.bn.weight", l)[k] +
-                   weight(f, "image.trunk.%d.bn.bias", l)[k];
-            if (a[i] < 0) a[i] = 0;
-        }
-        memcpy(b, a, sizeof b);
-        s = (nn_conv_shape_t){3, 3, 3, 4, 3, 2, 1};
-    }
-    const bool coords = c->data.coords == HP_COORDS_XY;
-    for (int i = 0; i < CELLS; i++) {
-        for (int k = 0; k < 4; k++) *cells++ = b[i * 4 + k];
-        if (coords) {
-            *cells++ = i % 2 == 0 ? -1 : 1;
-            *cells++ = i / 2 == 0 ? -1 : 1;
-        }
-    }
+    assert_true(checked >= 36 && from_pixels >= 10 && from_pixels < checked && surrogates >= 1);
 }
 
 static void check_naive(bool norm, bool coords) {
@@ -210,8 +293,7 @@ static void check_naive(bool norm, bool coords) {
     fix_forward(&f);
     const int channels = coords ? 6 : 4;
     nn_real cells[CHECK_IMAGES * CELLS * 6];
-    for (int i = 0; i < CHECK_IMAGES; i++)
-        naive_cells(&f, p.pixels + i * PIXELS, cells + i * CELLS * channels);
+    naive_cells(&f, CHECK_IMAGES, p.pixels, cells);
     nn_batch_t features = p.b.batch;
     features.cells = cells;
     features.channels = channels;
@@ -316,9 +398,10 @@ static void test_grid(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configs),     cmocka_unit_test(test_naive),
-        cmocka_unit_test(test_differences), cmocka_unit_test(test_running),
-        cmocka_unit_test(test_grouping),    cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_configs),          cmocka_unit_test(test_naive),
+        cmocka_unit_test(test_differences),      cmocka_unit_test(test_running),
+        cmocka_unit_test(test_grouping),         cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_straight_through),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
