@@ -96,6 +96,7 @@ typedef struct {
         struct {
             char trunk[32];               /* features | cnn */
             hp_layers_t filters, kernels; /* of the cnn's layers; one kernel: of all */
+            hp_layers_t paddings;         /* as kernels; none: half of each kernel */
             int stride;
             bool batch_norm;
             int layers, width;

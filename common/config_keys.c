@@ -102,7 +102,11 @@ const hp_key_t hp_keys[] = {
     {KEY(model.image.filters), .initial = "[24, 24, 24, 24]", RANGE(1, 65536),
      .doc = "Filters of the cnn's layers, a ReLU after each."},
     {KEY(model.image.kernels), .initial = "[3]", RANGE(1, 99), .unit = "pixels",
-     .doc = "Width of their square kernels, padded by half of it; a single one is for all layers."},
+     .doc = "Width of their square kernels; a single one is for all layers."},
+    {KEY(model.image.paddings), .initial = "[]", RANGE(0, 99), .unit = "pixels",
+     .doc =
+         "Zeros around what each layer reads, on every side; a single one is for all layers. []: "
+         "half of the kernel, rounded down."},
     {KEY(model.image.stride), .initial = "2", RANGE(1, 64), .unit = "pixels",
      .doc = "Stride of all layers of the cnn."},
     {KEY(model.image.batch_norm), .initial = "true",

@@ -11,10 +11,12 @@
 static hp_status_t layer_shape(const hp_config_t *config, int l, nn_conv_shape_t *shape,
                                hp_error_t *err) {
     const hp_layers_t *kernels = &config->model.image.kernels;
+    const hp_layers_t *paddings = &config->model.image.paddings;
     shape->filters = config->model.image.filters.size[l];
     shape->kernel = kernels->size[kernels->count == 1 ? 0 : l];
     shape->stride = config->model.image.stride;
-    shape->padding = shape->kernel / 2;
+    shape->padding =
+        paddings->count == 0 ? shape->kernel / 2 : paddings->size[paddings->count == 1 ? 0 : l];
     if (nn_conv_out_height(shape) < 1 || nn_conv_out_width(shape) < 1)
         return hp_fail(err, HP_INPUT,
                        "model.image: layer %d of the trunk has a kernel of %d where %dx%d pixels "
@@ -27,12 +29,17 @@ hp_status_t wk_trunk_shape(const hp_config_t *config, int height, int width, wk_
                            hp_error_t *err) {
     const hp_layers_t *filters = &config->model.image.filters;
     const hp_layers_t *kernels = &config->model.image.kernels;
+    const hp_layers_t *paddings = &config->model.image.paddings;
     if (filters->count < 1)
         return hp_fail(err, HP_INPUT, "model.image.filters: a trunk needs a layer");
     if (kernels->count != 1 && kernels->count != filters->count)
         return hp_fail(err, HP_INPUT,
                        "model.image.kernels: %d of them; allowed: 1 or %d, as filters",
                        kernels->count, filters->count);
+    if (paddings->count > 1 && paddings->count != filters->count)
+        return hp_fail(err, HP_INPUT,
+                       "model.image.paddings: %d of them; allowed: 0, 1 or %d, as filters",
+                       paddings->count, filters->count);
     if (height < 1 || width < 1)
         return hp_fail(err, HP_INPUT, "model.image.trunk: cnn needs a store with pixels");
     *trunk = (wk_trunk_t){.layers = filters->count,

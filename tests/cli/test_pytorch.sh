@@ -129,6 +129,7 @@ compare cnn,median clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data
 compare cnn,inverted clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.pixel_norm=inverted model.question.dropout=0.2
 compare cnn+relation clevr model.image.trunk=cnn 'model.image.filters=[5, 7]' 'model.image.kernels=[5, 3]' \
     model.image.batch_norm=false model.image.layers=0 model.attention.kind=all model.aggregate.kind=relation
+compare cnn,padded clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' 'model.image.kernels=[4, 3]' 'model.image.paddings=[0, 2]'
 
 # And back: PyTorch's own files, and an export, give runs with the same answers.
 PYTHONPATH=$work "$python" -W ignore - "$work" <<'END' || fail "saving in torch"

@@ -368,6 +368,38 @@ static void test_grouping(void **state) {
     close_batch(&apart);
 }
 
+/* Paddings of their own: the naive convolution, layer by layer, and finite differences. */
+static void test_paddings(void **state) {
+    (void)state;
+    hp_config_t c = trunk_config(HP_ATTEND_HAN, HP_AGGREGATE_SUM, 1, false, false);
+    c.model.image.kernels = (hp_layers_t){2, {2, 3}};
+    c.model.image.paddings = (hp_layers_t){2, {0, 1}}; /* 6x5 pixels: 3x2, then 2x1 cells */
+    hp_error_t err;
+    int rows, columns;
+    assert_int_equal(wk_model_grid(&c, HEIGHT, WIDTH, &rows, &columns, &err), HP_OK);
+    assert_true(rows == 2 && columns == 1);
+    c.model.image.paddings = (hp_layers_t){1, {1}}; /* of both: 4x3, then 2x2 */
+    assert_int_equal(wk_model_grid(&c, HEIGHT, WIDTH, &rows, &columns, &err), HP_OK);
+    assert_true(rows == ROWS && columns == COLUMNS);
+    pixel_batch_t p;
+    open_batch(&p, true);
+    fixture_t f;
+    fix_open_shape(&f, &c, &shape);
+    f.batch = &p.b.batch;
+    fix_forward(&f);
+    nn_real a[CHECK_IMAGES * 12 * 3], cells[CHECK_IMAGES * CELLS * 4];
+    naive_conv(&(nn_conv_shape_t){HEIGHT, WIDTH, 3, 3, 2, 2, 1}, CHECK_IMAGES, true, p.pixels,
+               weight(&f, "image.trunk.%d.conv.weight", 0),
+               weight(&f, "image.trunk.%d.conv.bias", 0), a);
+    naive_conv(&(nn_conv_shape_t){4, 3, 3, 4, 3, 2, 1}, CHECK_IMAGES, true, a,
+               weight(&f, "image.trunk.%d.conv.weight", 1),
+               weight(&f, "image.trunk.%d.conv.bias", 1), cells);
+    check_close("cells", CHECK_IMAGES * CELLS * 4, f.model->cells, cells, 1e-12);
+    fix_close(&f);
+    close_batch(&p);
+    check_differences(&c, true);
+}
+
 static void refused(hp_config_t c, int height, int width, const char *expected) {
     hp_error_t err = {.text = ""};
     int rows, columns;
@@ -388,6 +420,10 @@ static void test_grid(void **state) {
     assert_true(rows == 5 && columns == 8);
     c.model.image.kernels = (hp_layers_t){2, {3, 3}};
     refused(c, 75, 75, "model.image.kernels: 2 of them; allowed: 1 or 4");
+    c.model.image.kernels.count = 1;
+    c.model.image.paddings = (hp_layers_t){3, {1, 1, 1}};
+    refused(c, 75, 75, "model.image.paddings: 3 of them; allowed: 0, 1 or 4");
+    c.model.image.paddings.count = 0;
     c.model.image.filters.count = 0;
     refused(c, 75, 75, "model.image.filters");
     c = trunk_config(HP_ATTEND_HAN, HP_AGGREGATE_SUM, 1, true, true);
@@ -401,7 +437,7 @@ int main(void) {
         cmocka_unit_test(test_configs),          cmocka_unit_test(test_naive),
         cmocka_unit_test(test_differences),      cmocka_unit_test(test_running),
         cmocka_unit_test(test_grouping),         cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_straight_through),
+        cmocka_unit_test(test_straight_through), cmocka_unit_test(test_paddings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
