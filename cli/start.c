@@ -56,7 +56,7 @@ static hp_status_t read_config(const cli_train_args_t *args, hp_config_t *config
 }
 
 static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int ranks,
-                              cli_plan_t *plan, hp_log_t *log, hp_error_t *err) {
+                              cli_plan_t *plan, hp_error_t *err) {
     hp_config_t *config = &plan->config;
     if (!launched && config->cluster.servers > 1) {
         if (args->servers > 1)
@@ -65,8 +65,6 @@ static hp_status_t deal_ranks(const cli_train_args_t *args, bool launched, int r
                 "--servers %d: one process is one server and one worker; start more ranks "
                 "with mpirun -np N",
                 args->servers);
-        hp_log(log, HP_LOG_INFO, "one process: one server instead of cluster.servers %d",
-               config->cluster.servers);
         config->cluster.servers = 1;
     }
     if (!launched) config->cluster.spares = 0;
@@ -284,11 +282,14 @@ static hp_status_t prepare(const cli_train_args_t *args, hp_transport_t *transpo
         return hp_fail(err, HP_INPUT, "--run: the name is longer than %d bytes", CLI_PATH - 1);
     memcpy(plan->run, args->run, strlen(args->run) + 1);
     HP_TRY(read_config(args, &plan->config, log, err));
-    HP_TRY(deal_ranks(args, transport != NULL, ranks, plan, log, err));
+    const int servers = plan->config.cluster.servers;
+    HP_TRY(deal_ranks(args, transport != NULL, ranks, plan, err));
     if (transport != NULL) HP_TRY(place_ranks(transport, plan, false, log, err));
     HP_TRY(look_at_store(start, err));
     hp_status_t status = enter_folder(args, start, log, err);
     if (status != HP_OK && !args->resume) leave_folder(start);
+    if (status == HP_OK && plan->servers < servers) /* where all is well: an error is one line */
+        hp_log(log, HP_LOG_INFO, "one process: one server instead of cluster.servers %d", servers);
     return status;
 }
 

@@ -61,6 +61,8 @@ refused 'data.augment: not allowed' --set data.augment.pad=4
 refused 'data.augment.rotate' --set model.image.trunk=cnn --set data.augment.rotate=9
 refused 'model.image.kernels: 2 of them; allowed: 1 or 4' --set model.image.trunk=cnn --set 'model.image.kernels=[3,5]'
 refused 'model.image.paddings: 2 of them' --set model.image.trunk=cnn --set 'model.image.paddings=[3,5]'
+# One line, also where there would be something else to say.
+refused 'model.attention.cells: 101' --set model.attention.cells=101 --set cluster.servers=2
 
 # A photo that is cut off: one line that names it, and no store.
 mkdir "$work/photos"
