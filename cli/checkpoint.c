@@ -188,6 +188,8 @@ static void show_position(const hp_checkpoint_t *c) {
     printf("configuration    %016" PRIx64 "\nstore            %s\nproducts         %s\n",
            (uint64_t)XXH3_64bits(config, strlen(config)), or_dash(p->store_digest),
            or_dash(p->kernel));
+    if (p->pixel_height > 0)
+        printf("images           %d x %d pixels\n", p->pixel_height, p->pixel_width);
 }
 
 static hp_status_t show_table(hp_checkpoint_t *c, hp_error_t *err) {

@@ -131,8 +131,10 @@ static hp_status_t fill(job_t *job, hp_error_t *err) {
     HP_TRY(wk_weights_read(job->args->file, &job->params, job->weights, err));
     HP_TRY(hp_config_yaml(&job->config, &job->yaml, err));
     HP_TRY(hp_run_write_file(run, "config.yaml", job->yaml, strlen(job->yaml), err));
-    HP_TRY(
-        hp_checkpoint_write_first(run, &job->params, job->weights, job->yaml, info->digest, err));
+    const hp_position_t position = {.store_digest = info->digest,
+                                    .pixel_height = shape.pixel_height,
+                                    .pixel_width = shape.pixel_width};
+    HP_TRY(hp_checkpoint_write_first(run, &job->params, job->weights, job->yaml, &position, err));
     hp_run_status_t status = {.state = HP_RUN_STOPPED,
                               .steps = job->config.run.steps,
                               .pid = getpid(),

@@ -233,9 +233,12 @@ static hp_status_t begin_with_vectors(cli_start_t *start, hp_log_t *log, hp_erro
                                          config->model.question.embedding, zero,
                                          weights + start->params.param[row].offset, &found, err);
     if (status != HP_OK) hp_fail_prefix(err, "model.question.vectors");
+    const hp_position_t position = {.store_digest = plan->digest,
+                                    .pixel_height = plan->shape.pixel_height,
+                                    .pixel_width = plan->shape.pixel_width};
     if (status == HP_OK)
         status = hp_checkpoint_write_first(plan->run, &start->params, weights, start->yaml,
-                                           plan->digest, err);
+                                           &position, err);
     hp_free(p);
     if (status != HP_OK) return status;
     plan->resume_step = 0;

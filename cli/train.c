@@ -150,6 +150,8 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
         .start = plan->start,
         .store_digest = plan->digest,
         .kernel = kernel,
+        .pixel_height = plan->shape.pixel_height,
+        .pixel_width = plan->shape.pixel_width,
     };
     hp_status_t status = ps_server_run(&options, outcome, err);
     rank->clean = outcome->clean;

@@ -144,7 +144,8 @@ static hp_status_t take_position(hp_checkpoint_t *c, int64_t step, const char *p
     const Hanps__CheckpointManifest *m = c->m;
     if (m->step != step) return hp_fail(err, HP_CORRUPT, "'%s' is of step %" PRId64, path, m->step);
     bool good = m->n_outstanding_units <= INT32_MAX && m->sync_shards <= INT32_MAX &&
-                m->poorer <= INT32_MAX;
+                m->poorer <= INT32_MAX && m->pixel_height <= INT32_MAX &&
+                m->pixel_width <= INT32_MAX;
     for (size_t i = 0; i < m->n_outstanding_units && good; i++)
         good = m->outstanding_units[i] < m->next_unit &&
                (i == 0 || m->outstanding_units[i - 1] < m->outstanding_units[i]);
@@ -163,7 +164,9 @@ static hp_status_t take_position(hp_checkpoint_t *c, int64_t step, const char *p
                                   .incarnation = m->incarnation,
                                   .workers = (int)m->workers,
                                   .store_digest = m->store_digest,
-                                  .kernel = m->kernel};
+                                  .kernel = m->kernel,
+                                  .pixel_height = (int)m->pixel_height,
+                                  .pixel_width = (int)m->pixel_width};
     return HP_OK;
 }
 

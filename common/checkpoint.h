@@ -36,6 +36,7 @@ typedef struct {
     int workers;
     const char *store_digest;
     const char *kernel; /* library and CPU kernel of the matrix products: they fix the bits */
+    int pixel_height, pixel_width; /* of the images that a trunk reads */
 } hp_position_t;
 
 /* A chunk as its server hands it to the writer. Chunks are cut by hp_shard_plan, alike for every
@@ -83,10 +84,10 @@ hp_status_t hp_checkpoint_commit(const char *run, const hp_params_t *params,
 void hp_checkpoint_prune(const char *run, int64_t written, int keep, int64_t spare);
 
 /* A whole checkpoint of step 0: weights[params->total] and no moments, for a run that does not
- * begin with the initial values of its seed. */
+ * begin with the initial values of its seed. Of the position, only what is optional is said. */
 hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params,
                                       const float *weights, const char *config_yaml,
-                                      const char *store_digest, hp_error_t *err) HP_MUST_CHECK;
+                                      const hp_position_t *position, hp_error_t *err) HP_MUST_CHECK;
 
 /* Take it back: the run did not come to start. */
 void hp_checkpoint_remove_first(const char *run);

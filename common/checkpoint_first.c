@@ -19,15 +19,14 @@ static hp_status_t write_shard(const char *run, const hp_shard_plan_t *plan, con
 
 hp_status_t hp_checkpoint_write_first(const char *run, const hp_params_t *params,
                                       const float *weights, const char *config_yaml,
-                                      const char *store_digest, hp_error_t *err) {
+                                      const hp_position_t *position, hp_error_t *err) {
     hp_shard_plan_t plan = {0};
     hp_shard_record_t record = {0};
-    const hp_position_t position = {.store_digest = store_digest};
     HP_TRY(hp_checkpoint_clean(run, err));
     HP_TRY(hp_shard_plan_create(params, 1, &plan, err));
     hp_status_t status = write_shard(run, &plan, weights, &record, err);
     if (status == HP_OK)
-        status = hp_checkpoint_commit(run, params, &position, config_yaml, 1, &record, 1, -1, err);
+        status = hp_checkpoint_commit(run, params, position, config_yaml, 1, &record, 1, -1, err);
     if (status != HP_OK) hp_checkpoint_discard(run, 0);
     hp_shard_plan_release(&plan);
     return status;

@@ -255,6 +255,8 @@ static void draft_position(draft_t *d, const hp_position_t *p, const char *confi
     d->m.config = text_or_empty(config_yaml);
     d->m.store_digest = text_or_empty(p->store_digest);
     d->m.kernel = text_or_empty(p->kernel);
+    d->m.pixel_height = (uint32_t)p->pixel_height;
+    d->m.pixel_width = (uint32_t)p->pixel_width;
 }
 
 static hp_status_t write_manifest(const char *folder, const Hanps__CheckpointManifest *m,

@@ -135,7 +135,9 @@ static hp_status_t note_position(ps_server_t *s, int64_t step, hp_error_t *err) 
                                   .incarnation = (uint64_t)s->options->start,
                                   .workers = s->workers,
                                   .store_digest = s->options->store_digest,
-                                  .kernel = s->options->kernel};
+                                  .kernel = s->options->kernel,
+                                  .pixel_height = s->options->pixel_height,
+                                  .pixel_width = s->options->pixel_width};
     ps_valid_note(s, &l->position);
     if (s->sync) { /* all before is retired then, nothing after is begun */
         l->position.next_unit = unit_of_step(s, step);

@@ -39,6 +39,7 @@ typedef struct {
     /* for log lines and checkpoints; 0 and NULL where not known */
     int64_t start; /* how often the run was started */
     const char *store_digest, *kernel;
+    int pixel_height, pixel_width; /* of the images that a trunk reads */
 } ps_server_options_t;
 
 /* Runs the event loop until the run is over; the calling thread becomes the communication thread.

@@ -41,13 +41,27 @@ static hp_status_t read_rows(hp_checkpoint_t *checkpoint, const char *prefix, wk
     return HP_OK;
 }
 
+/* A trunk takes pixels of any size, but makes other cells of them than those it was trained on. */
+static hp_status_t check_pixels(const hp_position_t *p, const wk_trained_t *t, hp_error_t *err) {
+    const wk_model_shape_t *shape = &t->shape;
+    if (p->pixel_height == 0 || shape->pixel_height == 0 ||
+        (p->pixel_height == shape->pixel_height && p->pixel_width == shape->pixel_width))
+        return HP_OK;
+    return hp_fail(err, HP_INPUT,
+                   "store '%s' has images of %dx%d pixels; the run was trained on %dx%d",
+                   t->config.data.store, shape->pixel_height, shape->pixel_width, p->pixel_height,
+                   p->pixel_width);
+}
+
 static hp_status_t read_weights(const char *run, const char *which, bool trunk, wk_trained_t *t,
                                 hp_error_t *err) {
     hp_checkpoint_t *checkpoint = NULL;
     HP_TRY(hp_checkpoint_open(run, which, &checkpoint, t->note, err));
     t->step = hp_checkpoint_step(checkpoint);
     void *p = NULL;
-    hp_status_t status = hp_allocate(&p, (size_t)t->params.total, sizeof(float), "weights", err);
+    hp_status_t status = check_pixels(hp_checkpoint_position(checkpoint), t, err);
+    if (status == HP_OK)
+        status = hp_allocate(&p, (size_t)t->params.total, sizeof(float), "weights", err);
     t->weights = p;
     const bool left_out =
         strcmp(t->config.model.image.trunk, "cnn") != 0 &&

@@ -22,7 +22,8 @@ typedef struct {
 /* `checkpoint` as hp_checkpoint_open takes it. `set`: assignments over the run's configuration
  * (data.store=..., say). Without a trunk, by an assignment, of a run that has one, the trunk's
  * weights are left out: its features come from the store. HP_INPUT where the checkpoint's
- * parameters are not those of configuration and store. Release with wk_trained_close, which is fine
+ * parameters are not those of configuration and store, or the store's pixels are of another size
+ * than those the trunk was trained on. Release with wk_trained_close, which is fine
  * on a zeroed struct. */
 hp_status_t wk_trained_open(const char *run, const char *checkpoint, int sets,
                             const char *const *set, wk_trained_t *trained,

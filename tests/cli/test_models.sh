@@ -97,4 +97,14 @@ for model in han san; do
         --set model.question.lstm=8 --set model.attention.width=8 --set 'model.classifier.layers=[8]' \
         --set data.batch_size=8 --set run.steps=2 >"$work/out" 2>&1 || fail "simple-$model: $(cat "$work/out")"
 done
+
+# The same photos in another size: the trunk would make other cells of them.
+import[-3]=30x50 import[-1]=$work/other-store
+"$HANPS" "${import[@]}" >"$work/out" 2>&1 || fail "import of photos: $(cat "$work/out")"
+"$HANPS" checkpoint show "$work/simple-han" | grep -q 'images *40 x 40 pixels' || fail "checkpoint show"
+other='has images of 30x50 pixels; the run was trained on 40x40'
+bad "$other" eval "$work/simple-han" --split train --set data.store="$work/other-store"
+bad "$other" extract "$work/simple-han" --store "$work/other-store" --out "$work/extracted"
+[ ! -e "$work/extracted" ] && [ ! -e "$work/extracted.partial" ] || fail "features of photos of another size"
+"$HANPS" extract "$work/simple-han" --out "$work/extracted" >"$work/out" 2>&1 || fail "extract: $(cat "$work/out")"
 exit 0

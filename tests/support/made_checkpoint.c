@@ -80,7 +80,9 @@ hp_status_t make_checkpoint(const made_t *made, int keep, hp_error_t *err) {
                               .incarnation = 2,
                               .workers = 5,
                               .store_digest = "abc",
-                              .kernel = "OpenBLAS test"};
+                              .kernel = "OpenBLAS test",
+                              .pixel_height = 75,
+                              .pixel_width = 80};
     HP_TRY(make_shards(made, record, err));
     return hp_checkpoint_commit(made->run, made->params, &position, "run: {seed: 1}\n",
                                 made->servers, record, keep, -1, err);

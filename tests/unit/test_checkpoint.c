@@ -115,6 +115,7 @@ static void test_round_trip(void **state) {
         assert_true(p->outstanding_unit[0] == 90 && p->outstanding_unit[2] == 99);
         assert_string_equal(p->store_digest, "abc");
         assert_string_equal(p->kernel, "OpenBLAS test");
+        assert_true(p->pixel_height == 75 && p->pixel_width == 80);
         assert_string_equal(hp_checkpoint_config(c), "run: {seed: 1}\n");
         assert_int_equal(strlen(hp_checkpoint_date(c)), 20);
         for (int64_t e = 0; e < params.total; e += 17) {
