@@ -8,6 +8,7 @@
 #include "common/run_folder.h"
 #include "common/store.h"
 #include "worker/data/batch.h"
+#include "worker/import/json_lines.h"
 #include "worker/weights.h"
 
 #include <getopt.h>
@@ -79,7 +80,7 @@ static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
 
 /* The configuration that FILE.json holds becomes RUN/config.yaml, and is read from there. */
 static hp_status_t take_described(job_t *job, char yaml_path[HP_RUN_PATH], hp_error_t *err) {
-    enum { MOST = 256 << 20 };
+    enum { MOST = 256 << 20, DEPTH = 64 };
     char path[HP_RUN_PATH], why[128] = "";
     unsigned char *data = NULL;
     size_t bytes = 0;
@@ -93,7 +94,11 @@ static hp_status_t take_described(job_t *job, char yaml_path[HP_RUN_PATH], hp_er
     if (status == HP_OK) memcpy(text, data, bytes);
     hp_free(data);
     if (status != HP_OK) return status;
-    yajl_val tree = yajl_tree_parse(text, why, sizeof why);
+    yajl_val tree = NULL;
+    if (wk_json_is_flat(text, DEPTH))
+        tree = yajl_tree_parse(text, why, sizeof why);
+    else
+        snprintf(why, sizeof why, "it is nested too deeply");
     yajl_val yaml = yajl_tree_get(tree, (const char *[]){"config_yaml", NULL}, yajl_t_string);
     const char *config = YAJL_GET_STRING(yaml);
     if (config == NULL)
@@ -120,15 +125,12 @@ static hp_status_t read_config(job_t *job, hp_error_t *err) {
 static hp_status_t fill(job_t *job, hp_error_t *err) {
     const char *run = job->args->run;
     wk_model_shape_t shape;
-    void *p = NULL;
     HP_TRY(read_config(job, err));
     HP_TRY(hp_store_open(job->config.data.store, &job->store, err));
     const hp_store_info_t *info = hp_store_info(job->store);
     HP_TRY(wk_batch_shape(&job->config, info, &shape, err));
     HP_TRY(wk_model_table(&job->config, &shape, &job->params, err));
-    HP_TRY(hp_allocate(&p, (size_t)job->params.total, sizeof(float), "weights", err));
-    job->weights = p;
-    HP_TRY(wk_weights_read(job->args->file, &job->params, job->weights, err));
+    HP_TRY(wk_weights_read(job->args->file, &job->params, &job->weights, err));
     HP_TRY(hp_config_yaml(&job->config, &job->yaml, err));
     HP_TRY(hp_run_write_file(run, "config.yaml", job->yaml, strlen(job->yaml), err));
     const hp_position_t position = {.store_digest = info->digest,

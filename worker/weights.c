@@ -21,7 +21,7 @@ typedef struct {
     wk_safetensors_t safetensors; /* of which there is none where it is an .npz */
     int zip;                      /* -1: it is none */
     uint64_t size;
-    unsigned char *raw; /* room for the head and the numbers of any parameter */
+    unsigned char *raw; /* room for any parameter, with an .npy's head */
     hp_error_t *err;
 } file_t;
 
@@ -68,24 +68,27 @@ static hp_status_t convert(const file_t *f, const hp_param_t *p, const shape_t *
     return HP_OK;
 }
 
+/* To `to`; NULL: only whether the file has it. */
 static hp_status_t load_tensor(const file_t *f, const hp_param_t *p, float *to) {
     wk_tensor_t t;
     HP_TRY(wk_safetensors_find(&f->safetensors, p->name, &t, f->err));
     shape_t s = {.dtype = t.dtype, .dims = t.dims, .size = t.size};
     snprintf(s.type, sizeof s.type, "%s", t.type);
     HP_TRY(check(f, p, &s));
+    if (to == NULL) return HP_OK;
     HP_TRY(wk_safetensors_read(&f->safetensors, &t, 0, t.count, f->raw, f->err));
     return convert(f, p, &s, 0, to);
 }
 
 static hp_status_t load_array(const file_t *f, const hp_param_t *p, float *to) {
+    unsigned char head[NPY_HEAD];
     wk_npz_member_t m;
     wk_npy_t npy;
     if (wk_npz_find(f->zip, f->size, p->name, false, &m, f->err) != HP_OK)
         return hp_fail_prefix(f->err, "%s", f->path);
-    size_t head = m.bytes < NPY_HEAD ? (size_t)m.bytes : NPY_HEAD;
-    hp_status_t status = wk_npz_read(f->zip, &m, f->raw, head, f->err);
-    if (status == HP_OK) status = wk_npy_parse(f->raw, head, &npy, f->err);
+    size_t n = m.bytes < NPY_HEAD ? (size_t)m.bytes : NPY_HEAD;
+    hp_status_t status = wk_npz_read(f->zip, &m, head, n, f->err);
+    if (status == HP_OK) status = wk_npy_parse(head, n, &npy, f->err);
     if (status != HP_OK) return hp_fail_prefix(f->err, "%s: %s", f->path, p->name);
     bool known = npy.type == 'f' && !npy.big_endian;
     shape_t s = {.dtype = known && npy.bytes == 4   ? HP_DTYPE_F32
@@ -103,6 +106,7 @@ static hp_status_t load_array(const file_t *f, const hp_param_t *p, float *to) {
     if (m.bytes != bytes)
         return hp_fail(f->err, HP_INPUT, "%s: %s has %" PRIu64 " bytes, expected %" PRIu64, f->path,
                        p->name, m.bytes, bytes);
+    if (to == NULL) return HP_OK;
     if (wk_npz_read(f->zip, &m, f->raw, (size_t)bytes, f->err) != HP_OK)
         return hp_fail_prefix(f->err, "%s: %s", f->path, p->name);
     return convert(f, p, &s, npy.offset, to);
@@ -123,7 +127,7 @@ static hp_status_t check_names(const file_t *f, const hp_params_t *params,
     return HP_OK;
 }
 
-static hp_status_t load_all(file_t *f, const hp_params_t *params, float *weights) {
+static hp_status_t open_file(file_t *f, const hp_params_t *params) {
     wk_strings_t names = {0};
     hp_status_t status;
     if (f->zip >= 0) {
@@ -135,11 +139,36 @@ static hp_status_t load_all(file_t *f, const hp_params_t *params, float *weights
     }
     if (status == HP_OK) status = check_names(f, params, &names);
     wk_strings_release(&names);
-    for (int i = 0; status == HP_OK && i < params->count; i++) {
+    return status;
+}
+
+/* All of them to where they belong in weights[params->total]; NULL: only whether they are there. */
+static hp_status_t load_all(const file_t *f, const hp_params_t *params, float *weights) {
+    for (int i = 0; i < params->count; i++) {
         const hp_param_t *p = &params->param[i];
-        float *to = weights + p->offset;
-        status = f->zip < 0 ? load_tensor(f, p, to) : load_array(f, p, to);
+        float *to = weights != NULL ? weights + p->offset : NULL;
+        HP_TRY(f->zip < 0 ? load_tensor(f, p, to) : load_array(f, p, to));
     }
+    return HP_OK;
+}
+
+static hp_status_t read_file(file_t *f, const hp_params_t *params, float **weights_p) {
+    size_t largest = 1;
+    void *raw = NULL, *weights = NULL;
+    for (int i = 0; i < params->count; i++)
+        if ((size_t)params->param[i].count > largest) largest = (size_t)params->param[i].count;
+    HP_TRY(open_file(f, params));
+    HP_TRY(load_all(f, params, NULL));
+    HP_TRY(hp_allocate(&raw, NPY_HEAD + largest * sizeof(float), 1, "a parameter", f->err));
+    f->raw = raw;
+    hp_status_t status =
+        hp_allocate(&weights, (size_t)params->total, sizeof(float), "weights", f->err);
+    if (status == HP_OK) status = load_all(f, params, weights);
+    hp_free(raw);
+    if (status == HP_OK)
+        *weights_p = weights;
+    else
+        hp_free(weights);
     return status;
 }
 
@@ -158,20 +187,12 @@ static hp_status_t open_zip(file_t *f) {
     return HP_OK;
 }
 
-hp_status_t wk_weights_read(const char *path, const hp_params_t *params, float *weights,
+hp_status_t wk_weights_read(const char *path, const hp_params_t *params, float **weights_p,
                             hp_error_t *err) {
-    size_t largest = 1;
-    void *raw = NULL;
     file_t f = {.path = path, .err = err, .safetensors.fd = -1};
-    for (int i = 0; i < params->count; i++)
-        if ((size_t)params->param[i].count > largest) largest = (size_t)params->param[i].count;
-    memset(weights, 0, (size_t)params->total * sizeof *weights);
-    HP_TRY(hp_allocate(&raw, NPY_HEAD + largest * sizeof(float), 1, "a parameter", err));
-    f.raw = raw;
     hp_status_t status = open_zip(&f);
-    if (status == HP_OK) status = load_all(&f, params, weights);
+    if (status == HP_OK) status = read_file(&f, params, weights_p);
     wk_safetensors_close(&f.safetensors);
     if (f.zip >= 0) close(f.zip);
-    hp_free(raw);
     return status;
 }

@@ -11,7 +11,7 @@
 
 /* Of the format, PKWARE's APPNOTE 4.3; all numbers little-endian. */
 enum { LOCAL = 30, CENTRAL = 46, END = 22, COMMENT = 65535, MAX_DIRECTORY = 1 << 24 };
-enum { CHUNK = 1 << 16 };
+enum { CHUNK = 1 << 16, DEFLATE = 1032 }; /* the most bytes that one deflated byte can give */
 
 static uint32_t get16(const unsigned char *p) { return p[0] | (uint32_t)p[1] << 8; }
 static uint32_t get32(const unsigned char *p) { return get16(p) | get16(p + 2) << 16; }
@@ -75,7 +75,8 @@ static hp_status_t locate(int fd, uint64_t size, const unsigned char *entry,
     if (!read_all(fd, at, local, LOCAL) || memcmp(local, "PK\3\4", 4) != 0)
         return hp_fail(err, HP_INPUT, "the directory points at no member");
     m.offset = (uint64_t)at + LOCAL + get16(local + 26) + get16(local + 28);
-    if (m.offset + m.packed > size || (!m.deflated && m.packed != m.bytes))
+    if (m.offset + m.packed > size || (!m.deflated && m.packed != m.bytes) ||
+        m.bytes / DEFLATE > m.packed)
         return hp_fail(err, HP_INPUT, "a member that is truncated or has impossible lengths");
     *member = m;
     return HP_OK;
