@@ -230,7 +230,7 @@ static void run_target(const char *target, uint64_t seed, uint64_t most) {
     }
     run_refused(target);
     fuzz_close();
-    fprintf(stderr, "%-12s %8llu runs, %llu taken, in %.1f s\n", target, (unsigned long long)runs,
+    fprintf(stderr, "%-14s %8llu runs, %llu taken, in %.1f s\n", target, (unsigned long long)runs,
             (unsigned long long)taken, hp_clock() - begin);
 }
 

@@ -35,7 +35,8 @@ static const unsigned char picture[] = {
 
 enum { ARGUMENTS = 24 };
 
-/* `file` is what the fuzzer writes; `argument` names files within the folder as @name. */
+/* `file` is what the fuzzer writes; `argument` names files within the folder as @name, with or
+ * without something before it. */
 typedef struct {
     const char *name, *file;
     hp_status_t (*command)(int argc, char **argv, hp_error_t *err); /* NULL: `read` */
@@ -90,18 +91,32 @@ static hp_status_t read_vectors(hp_error_t *err) {
 #define VQA       "import", "vqa", "--out", "@store", "--questions", "@q.json"
 #define ANSWERED  VQA, "--annotations", "@a.json"
 #define FOLDER(p) ANSWERED, "--features", "@features", "--names", p
+#define SHOWN     ANSWERED, "--features", "@one.safetensors", "--ids", "@ids.txt"
+#define WEIGHTS   "@weights", "--run", "@run", "--set", "data.store=@store"
 
 static const target_t targets[] = {
     {"questions", "q.json", cli_data, NULL, {ANSWERED}},
     {"annotations", "a.json", cli_data, NULL, {ANSWERED}},
     {"npy", "features/1.npy", cli_data, NULL, {FOLDER("%d.npy")}},
     {"npz", "features/1.npz", cli_data, NULL, {FOLDER("%d.npz"), "--features-dataset", "x"}},
+    {"boxes",
+     "features/1.npz",
+     cli_data,
+     NULL,
+     {FOLDER("%d.npz"), "--features-dataset", "x", "--boxes-dataset", "b", "--image-sizes", "w,h",
+      "--layout", "ncellsc"}},
     {"raw",
      "features/1.bin",
      cli_data,
      NULL,
      {FOLDER("%d.bin"), "--shape", "*x4", "--layout", "ncellsc"}},
     {"safetensors", "f.safetensors", cli_data, NULL, {ANSWERED, "--features", "@f.safetensors"}},
+    {"tensors",
+     "f.safetensors",
+     cli_data,
+     NULL,
+     {ANSWERED, "--features", "@f.safetensors", "--layout", "ragged", "--boxes-dataset", "b",
+      "--image-sizes", "w,h"}},
     {"hdf5", "f.h5", cli_data, NULL, {ANSWERED, "--features", "@f.h5"}},
     {"ragged", "f.h5", cli_data, NULL, {ANSWERED, "--features", "@f.h5", "--layout", "ragged"}},
     {"csr",
@@ -111,12 +126,21 @@ static const target_t targets[] = {
      {ANSWERED, "--features", "@f.h5", "--features-dataset", "/", "--shape", "1x2x2", "--layout",
       "nchw", "--ids-dataset", ""}},
     {"tsv", "f.tsv", cli_data, NULL, {ANSWERED, "--features", "@f.tsv"}},
-    {"ids",
-     "ids.txt",
+    {"ids", "ids.txt", cli_data, NULL, {SHOWN}},
+    {"jsonl", "q.jsonl", cli_data, NULL, {"import", "jsonl", "@q.jsonl", "--out", "@store"}},
+    {"pictures",
+     "q.jsonl",
      cli_data,
      NULL,
-     {ANSWERED, "--features", "@one.safetensors", "--ids", "@ids.txt"}},
-    {"jsonl", "q.jsonl", cli_data, NULL, {"import", "jsonl", "@q.jsonl", "--out", "@store"}},
+     {"import", "jsonl", "@q.jsonl", "--out", "@store", "--pixels", "@images/train",
+      "--pixel-names", "%s.png", "--size", "4x4"}},
+    {"images",
+     "images.txt",
+     cli_data,
+     NULL,
+     {"subset", "@whole", "--out", "@store", "--images", "@images.txt"}},
+    {"import_weights", "weights", cli_import_weights, NULL, {WEIGHTS, "--config", "@config.yaml"}},
+    {"description", "weights.json", cli_import_weights, NULL, {WEIGHTS}},
     {"vectors", "vectors.txt", NULL, read_vectors, {NULL}},
     {"png",
      "pixels/1.png",
@@ -145,10 +169,34 @@ static const target_t targets[] = {
 };
 enum { TARGETS = sizeof targets / sizeof *targets };
 
-const char *const fuzz_target_names[TARGETS + 1] = {
-    "questions", "annotations", "npy",    "npz",   "raw",        "safetensors", "hdf5", "ragged",
-    "csr",       "tsv",         "ids",    "jsonl", "vectors",    "png",         "jpeg", "clevr",
-    "nlvr",      "results",     "config", "store", "checkpoint", NULL};
+const char *const fuzz_target_names[TARGETS + 1] = {"questions",
+                                                    "annotations",
+                                                    "npy",
+                                                    "npz",
+                                                    "boxes",
+                                                    "raw",
+                                                    "safetensors",
+                                                    "tensors",
+                                                    "hdf5",
+                                                    "ragged",
+                                                    "csr",
+                                                    "tsv",
+                                                    "ids",
+                                                    "jsonl",
+                                                    "pictures",
+                                                    "images",
+                                                    "import_weights",
+                                                    "description",
+                                                    "vectors",
+                                                    "png",
+                                                    "jpeg",
+                                                    "clevr",
+                                                    "nlvr",
+                                                    "results",
+                                                    "config",
+                                                    "store",
+                                                    "checkpoint",
+                                                    NULL};
 
 static void fail(const char *what, const hp_error_t *err) {
     fprintf(stderr, "fuzz %s: %s: %s\n", target->name, what, err != NULL ? err->text : "");
@@ -183,10 +231,11 @@ static hp_status_t run_command(const target_t *t, hp_error_t *err) {
     char path[ARGUMENTS][PATH_BYTES], *argv[ARGUMENTS + 1] = {name};
     int argc = 1;
     for (const char *const *a = t->argument; *a != NULL; a++, argc++) {
-        if (**a == '@')
-            in_folder(*a + 1, path[argc]);
+        const char *at = strchr(*a, '@');
+        if (at != NULL)
+            snprintf(path[argc], PATH_BYTES, "%.*s%s/%s", (int)(at - *a), *a, folder, at + 1);
         else
-            snprintf(path[argc], sizeof path[argc], "%s", *a);
+            snprintf(path[argc], PATH_BYTES, "%s", *a);
         argv[argc] = path[argc];
     }
     argv[argc] = NULL;
@@ -199,6 +248,34 @@ static bool make_store(void) {
     static const target_t import = {.command = cli_data, .argument = {ANSWERED}};
     hp_error_t err;
     return run_command(&import, &err) == HP_OK;
+}
+
+/* The same with an image, whose id is in ids.txt. */
+static bool make_shown_store(void) {
+    static const target_t import = {.command = cli_data, .argument = {SHOWN}};
+    hp_error_t err;
+    write_text("ids.txt", "1\n");
+    return run_command(&import, &err) == HP_OK;
+}
+
+static bool make_whole(void) {
+    char from[PATH_BYTES], to[PATH_BYTES];
+    return make_shown_store() && rename(in_folder("store", from), in_folder("whole", to)) == 0;
+}
+
+/* What a file of weights needs beside it, and the description of one: the file. */
+static bool make_model(void) {
+    static unsigned char data[1 << 16];
+    write_text("config.yaml",
+               "data: {train: train, valid: train, batch_size: 2}\n"
+               "model: {question: {embedding: 1, lstm: 2}, image: {layers: 1, width: 2},"
+               " attention: {kind: han, cells: 1}, classifier: {layers: [2]}}\n");
+    FILE *in = fopen("tests/fuzz/corpus/import_weights/plain.safetensors", "rb");
+    if (in == NULL) return false;
+    size_t n = fread(data, 1, sizeof data, in);
+    fclose(in);
+    write_bytes("weights", data, n);
+    return make_shown_store();
 }
 
 static bool make_a_checkpoint(void) {
@@ -244,13 +321,39 @@ bool fuzz_open(const char *name) {
                               "\0\0\x80\x3f\0\0\0";
     write_bytes("one.safetensors", one, sizeof one);
     if (strcmp(name, "store") == 0) return make_store();
+    if (strcmp(name, "images") == 0) return make_whole();
+    if (target->command == cli_import_weights) return make_model();
     if (strcmp(name, "checkpoint") == 0) return make_a_checkpoint();
     return true;
 }
 
+static void check_store(hp_status_t status, const hp_error_t *err) {
+    char path[PATH_BYTES];
+    hp_store_t *store = NULL;
+    hp_error_t opening = {.text = ""};
+    hp_status_t opened = hp_store_open(in_folder("store", path), &store, &opening);
+    if (opened == HP_OK) hp_store_close(store);
+    if (status == HP_OK && opened != HP_OK) fail("the store does not open", &opening);
+    if (status != HP_OK && opened == HP_OK) fail("a store that looks whole was left", err);
+    remove_all("store");
+    remove_all("store.partial");
+}
+
+static void check_run(hp_status_t status, const hp_error_t *err) {
+    char path[PATH_BYTES], note[HP_CHECKPOINT_NOTE];
+    hp_checkpoint_t *checkpoint = NULL;
+    hp_error_t opening = {.text = ""};
+    in_folder("run", path);
+    if (status != HP_OK && access(path, F_OK) == 0) fail("a run was left", err);
+    if (status != HP_OK) return;
+    if (hp_checkpoint_open(path, "last", &checkpoint, note, &opening) != HP_OK)
+        fail("the run has no checkpoint", &opening);
+    hp_checkpoint_close(checkpoint);
+    remove_all("run");
+}
+
 bool fuzz_one(const unsigned char *data, size_t bytes) {
     hp_error_t err = {.text = ""};
-    char path[PATH_BYTES];
     write_bytes(target->file, data, bytes);
     hp_status_t status = target->command != NULL ? run_command(target, &err) : target->read(&err);
     if (status != HP_OK) {
@@ -258,18 +361,11 @@ bool fuzz_one(const unsigned char *data, size_t bytes) {
         if (err.text[0] == '\0') fail("no word on what is wrong", NULL);
         for (const char *c = err.text; *c != '\0'; c++)
             if ((unsigned char)*c < ' ' || *c == 0x7f) fail("more than a line of text", &err);
+        if (getenv("HANPS_TEST_VERBOSE") != NULL)
+            fprintf(stderr, "fuzz %s: %s\n", target->name, err.text);
     }
-    if (target->command != cli_data) return status == HP_OK;
-    hp_store_t *store = NULL;
-    hp_error_t opening = {.text = ""};
-    hp_status_t opened = hp_store_open(in_folder("store", path), &store, &opening);
-    if (opened == HP_OK) hp_store_close(store);
-    if (status == HP_OK && opened != HP_OK) fail("the store does not open", &opening);
-    if (status != HP_OK && opened == HP_OK) fail("a store that looks whole was left", &err);
-    remove_all("store");
-    remove_all("store.partial");
-    if (status != HP_OK && getenv("HANPS_TEST_VERBOSE") != NULL)
-        fprintf(stderr, "fuzz %s: %s\n", target->name, err.text);
+    if (target->command == cli_data) check_store(status, &err);
+    if (target->command == cli_import_weights) check_run(status, &err);
     return status == HP_OK;
 }
 
