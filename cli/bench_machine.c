@@ -51,8 +51,7 @@ static hp_status_t measure_products(hp_gemm_engine_t *engine, int n, double *rat
     return HP_OK;
 }
 
-/* The best of some copies. */
-static hp_status_t measure_copy(size_t bytes, double *rate_p, hp_error_t *err) {
+hp_status_t cli_bench_copy(size_t bytes, double *rate_p, hp_error_t *err) {
     void *p = NULL;
     HP_TRY(hp_allocate(&p, 2, bytes, "a copy", err));
     unsigned char *from = p, *to = from + bytes;
@@ -70,25 +69,28 @@ static hp_status_t measure_copy(size_t bytes, double *rate_p, hp_error_t *err) {
     return HP_OK;
 }
 
-hp_status_t cli_bench_machine(const hp_config_t *config, bool small, cli_bench_machine_t *machine,
-                              hp_error_t *err) {
-    machine->cores = hp_usable_cores();
-    snprintf(machine->cpu, sizeof machine->cpu, "unknown");
+void cli_bench_cpu(char *name, size_t bytes) {
+    snprintf(name, bytes, "unknown");
     FILE *info = fopen("/proc/cpuinfo", "r");
     char line[256];
     while (info != NULL && fgets(line, sizeof line, info) != NULL) {
         const char *colon = strchr(line, ':');
         if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
-        snprintf(machine->cpu, sizeof machine->cpu, "%.*s", (int)strcspn(colon + 2, "\n"),
-                 colon + 2);
+        snprintf(name, bytes, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
         break;
     }
     if (info != NULL) fclose(info);
+}
+
+hp_status_t cli_bench_machine(const hp_config_t *config, bool small, cli_bench_machine_t *machine,
+                              hp_error_t *err) {
+    machine->cores = hp_usable_cores();
+    cli_bench_cpu(machine->cpu, sizeof machine->cpu);
     wk_model_describe_products(config, machine->kernel, sizeof machine->kernel);
     const int n = small ? 128 : 2048;
     const bool bf16 = config->model.precision == HP_BF16;
     HP_TRY(measure_products(NULL, n, &machine->sgemm, err));
-    HP_TRY(measure_copy(small ? 1 << 16 : (size_t)1 << 28, &machine->copy, err));
+    HP_TRY(cli_bench_copy(small ? 1 << 16 : (size_t)1 << 28, &machine->copy, err));
     machine->products = machine->sgemm;
     if (!bf16 && config->model.gemm != HP_GEMM_ONEDNN) return HP_OK;
     hp_gemm_engine_t *engine = NULL;

@@ -17,6 +17,11 @@ typedef struct {
 hp_status_t cli_bench_machine(const hp_config_t *config, bool small, cli_bench_machine_t *machine,
                               hp_error_t *err) HP_MUST_CHECK;
 
+/* The best of some copies of so many bytes, as `copy` above. */
+hp_status_t cli_bench_copy(size_t bytes, double *rate_p, hp_error_t *err) HP_MUST_CHECK;
+
+void cli_bench_cpu(char *name, size_t bytes); /* "unknown" where the kernel does not say */
+
 /* The middle of n values, which it sorts. n > 0. */
 double cli_bench_median(int n, double *value);
 

@@ -17,6 +17,7 @@ const cli_command_t *cli_commands(void) {
          cli_extract},
         {"masks", "show what a trained model looked at", cli_masks},
         {"monitor", "how a run is doing, worker by worker", cli_monitor},
+        {"plan", "how many machines a run needs: speed, traffic and memory by hosts", cli_plan},
         {"report", "curves of one run or several, as a page", cli_report},
         {"score", "score a file of answers, without a model", cli_score},
         {"selection", "what the selection of cells does", cli_selection},

@@ -39,6 +39,7 @@ hp_status_t cli_table(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_doctor(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_stop(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_ask(int argc, char **argv, hp_error_t *err);
+hp_status_t cli_plan(int argc, char **argv, hp_error_t *err);
 hp_status_t cli_bench(int argc, char **argv, hp_error_t *err);
 
 #endif

@@ -24,6 +24,8 @@ struct wk_bench {
     int32_t *token, *label;
     uint64_t *key;
     uint32_t *order, *last; /* [max_cells]; last: the image that took a cell last, + 1 */
+    double *need, *final;   /* [params] seconds after the last passes' begin */
+    double begun;           /* clock at the pass that runs */
 };
 
 /* Lengths 2 below to 2 above the mean. */
@@ -49,9 +51,12 @@ static size_t numbers(const wk_bench_plan_t *plan, const wk_model_limits_t *n) {
            (size_t)s->channels;
 }
 
-static void take(wk_bench_t *b, const wk_bench_plan_t *plan, int64_t parameters) {
+static void take(wk_bench_t *b, const wk_bench_plan_t *plan, const hp_params_t *params) {
     const wk_model_limits_t *n = &b->limits;
+    const int64_t parameters = params->total;
     hp_arena_t *a = &b->arena;
+    b->need = hp_arena_take(a, (size_t)params->count, sizeof *b->need);
+    b->final = hp_arena_take(a, (size_t)params->count, sizeof *b->final);
     b->weights = hp_arena_take(a, (size_t)parameters, sizeof *b->weights);
     b->grads = hp_arena_take(a, (size_t)parameters, sizeof *b->grads);
     b->cells = hp_arena_take(a, b->numbers, sizeof *b->cells);
@@ -140,6 +145,21 @@ static int64_t count_rows(const wk_bench_t *b, const wk_selection_t *selection) 
     return rows;
 }
 
+/* The first time counts: a parameter may be read again. */
+static hp_status_t see_need(void *context, int param, hp_error_t *err) {
+    wk_bench_t *b = context;
+    (void)err;
+    if (b->need[param] < 0) b->need[param] = hp_clock() - b->begun;
+    return HP_OK;
+}
+
+static hp_status_t see_final(void *context, int param, hp_error_t *err) {
+    wk_bench_t *b = context;
+    (void)err;
+    b->final[param] = hp_clock() - b->begun;
+    return HP_OK;
+}
+
 hp_status_t wk_bench_create(const hp_config_t *config, const wk_bench_plan_t *plan,
                             wk_bench_t **bench_p, hp_error_t *err) {
     void *p = NULL;
@@ -151,10 +171,10 @@ hp_status_t wk_bench_create(const hp_config_t *config, const wk_bench_plan_t *pl
     hp_status_t status = wk_model_create(config, &plan->shape, &b->limits, &b->model, err);
     if (status == HP_OK) {
         const hp_params_t *params = wk_model_params(b->model);
-        take(b, plan, params->total);
+        take(b, plan, params);
         status = hp_arena_commit(&b->arena, "bench", err);
         if (status == HP_OK) {
-            take(b, plan, params->total);
+            take(b, plan, params);
             hp_params_initialise(params, SEED, 0, params->total, b->weights);
             fill_batch(b, plan);
             if (plan->selection != WK_BENCH_OWN) fill_selection(b, plan);
@@ -164,8 +184,10 @@ hp_status_t wk_bench_create(const hp_config_t *config, const wk_bench_plan_t *pl
         wk_bench_destroy(b);
         return status;
     }
-    b->pass = (wk_pass_t){
-        .train = true, .seed = SEED, .fixed = plan->selection == WK_BENCH_OWN ? NULL : &b->fixed};
+    b->pass = (wk_pass_t){.train = true,
+                          .seed = SEED,
+                          .fixed = plan->selection == WK_BENCH_OWN ? NULL : &b->fixed,
+                          .hooks = {.need = see_need, .final = see_final, .context = b}};
     *bench_p = b;
     return HP_OK;
 }
@@ -179,13 +201,19 @@ void wk_bench_destroy(wk_bench_t *b) {
 
 const hp_params_t *wk_bench_params(const wk_bench_t *b) { return wk_model_params(b->model); }
 
+const double *wk_bench_need(const wk_bench_t *b) { return b->need; }
+
+const double *wk_bench_final(const wk_bench_t *b) { return b->final; }
+
 const nn_batch_t *wk_bench_batch(const wk_bench_t *b) { return &b->batch; }
 
 hp_status_t wk_bench_step(wk_bench_t *b, wk_bench_step_t *step, hp_error_t *err) {
     wk_result_t result;
-    double begin = hp_clock();
+    const int params = wk_model_params(b->model)->count;
+    for (int i = 0; i < params; i++) b->need[i] = b->final[i] = -1;
+    double begin = b->begun = hp_clock();
     HP_TRY(wk_model_forward(b->model, b->weights, &b->batch, &b->pass, &result, err));
-    double middle = hp_clock();
+    double middle = b->begun = hp_clock();
     HP_TRY(wk_model_backward(b->model, b->weights, &b->batch, &b->pass, b->grads, &result, err));
     double end = hp_clock();
     if (b->rows == 0) b->rows = count_rows(b, &result.selection);

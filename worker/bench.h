@@ -38,6 +38,11 @@ void wk_bench_destroy(wk_bench_t *bench); /* NULL is fine */
 const hp_params_t *wk_bench_params(const wk_bench_t *bench);
 const nn_batch_t *wk_bench_batch(const wk_bench_t *bench);
 
+/* Of the last step, [params->count]: seconds after which forward first read a parameter, and
+ * backward had its gradient; below 0: it did not. */
+const double *wk_bench_need(const wk_bench_t *bench);
+const double *wk_bench_final(const wk_bench_t *bench);
+
 hp_status_t wk_bench_step(wk_bench_t *bench, wk_bench_step_t *step, hp_error_t *err) HP_MUST_CHECK;
 
 #endif
