@@ -1,10 +1,11 @@
 /* hanps eval: answers a split with a trained model and scores the answers. */
+#include "cli/answers.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/predictions.h"
 #include "cli/scores.h"
+#include "cli/team.h"
 #include "common/file.h"
-#include "common/gemm.h"
 #include "common/memory.h"
 #include "common/run_folder.h"
 #include "worker/evaluate.h"
@@ -25,6 +26,9 @@ static const char usage[] =
     "overall, by answer type and by question type. The same goes to RUN/eval/SPLIT-STEP.json, and\n"
     "every question's score to SPLIT-STEP.tsv beside it, which 'hanps table' reads; not so with a\n"
     "--set that changes the model or the data.\n\n"
+    "Under mpirun the ranks share the images; what is written is the same for any number of them, "
+    "as\n"
+    "long as each has the same number of threads (--set cluster.threads=N): deploy/run --eval.\n\n"
     "  --split NAME       the split, or NAME:SHARE as in data.valid, which is the default\n"
     "  --checkpoint STEP  or last, or best: of the evaluations while training (last)\n"
     "  --metric NAME      what 'overall' means: exact, vqa_2021 (the official evaluation), "
@@ -107,65 +111,21 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_e
 typedef struct {
     wk_part_t part;
     int64_t step;
-    int32_t *answer; /* [part.range.count] */
-    int *cells;      /* [part.range.count] how many were selected */
-    uint64_t scored; /* place in both of the question that is scored next */
+    cli_answers_t answers;
+    uint64_t scored; /* place there of the question that is scored next */
     char *questions; /* a line each (worker/report/scores.h); by free */
     size_t questions_bytes;
     FILE *lines; /* into questions, while it is open */
-    wk_evaluation_t evaluation;
     cli_scores_t scores;
-    cli_predictions_t format;
-    FILE *predictions;         /* NULL: not asked for */
-    hp_store_reader_t *reader; /* of their texts */
-    yajl_gen results;          /* NULL: not asked for */
+    yajl_gen results; /* NULL: not asked for */
 } report_t;
-
-static hp_status_t keep_answer(void *context, const wk_answered_t *answered, hp_error_t *err) {
-    report_t *r = context;
-    r->answer[answered->question - r->part.range.first] = answered->answer;
-    r->cells[answered->question - r->part.range.first] = answered->selected;
-    if (r->predictions == NULL) return HP_OK;
-    hp_question_t q;
-    const char *image = NULL;
-    HP_TRY(hp_store_read_question(r->reader, answered->question, &q, err));
-    HP_TRY(hp_store_read_image_name(r->reader, answered->image, &image, err));
-    return cli_prediction_write(&r->format, answered, &q.question_id, image, q.text, q.target,
-                                r->predictions, err);
-}
-
-/* PATH.part becomes PATH when all is in it. */
-static hp_status_t open_predictions(const args_t *args, const wk_trained_t *trained, char *part,
-                                    report_t *r, hp_error_t *err) {
-    if (snprintf(part, HP_RUN_PATH, "%s.part", args->predictions) >= HP_RUN_PATH)
-        return hp_fail(err, HP_INPUT, "--predictions: the path is too long");
-    HP_TRY(hp_store_reader_open(trained->store, &r->reader, err));
-    r->format = (cli_predictions_t){.top = args->top,
-                                    .logits = args->logits,
-                                    .info = hp_store_info(trained->store),
-                                    .shape = &trained->shape};
-    r->predictions = fopen(part, "w");
-    return r->predictions != NULL ? HP_OK : hp_fail_errno(err, HP_IO, "cannot write '%s'", part);
-}
-
-static hp_status_t close_predictions(const args_t *args, const char *part, report_t *r,
-                                     hp_status_t status, hp_error_t *err) {
-    if (r->predictions == NULL) return status;
-    bool good = fflush(r->predictions) == 0 && fsync(fileno(r->predictions)) == 0;
-    good = fclose(r->predictions) == 0 && good;
-    r->predictions = NULL;
-    if (status == HP_OK && (!good || rename(part, args->predictions) != 0))
-        status = hp_fail_errno(err, HP_IO, "cannot write '%s'", args->predictions);
-    if (status != HP_OK) unlink(part);
-    return status;
-}
 
 static hp_status_t note_scored(void *context, const hp_question_t *question, const char *answer,
                                const double score[WK_METRICS], hp_error_t *err) {
     (void)err;
     report_t *r = context;
-    while (r->answer[r->scored] == WK_NOT_ASKED) r->scored++;
-    wk_scores_put(r->lines, question, answer, r->cells[r->scored++], score);
+    while (r->answers.answer[r->scored] == WK_NOT_ASKED) r->scored++;
+    wk_scores_put(r->lines, question, answer, r->answers.cells[r->scored++], score);
     r->scores.humans |= question->answers > 1;
     if (r->results == NULL) return HP_OK;
     yajl_gen_map_open(r->results);
@@ -184,11 +144,11 @@ static void put_report(yajl_gen gen, report_t *r) {
     cli_put_key(gen, "step");
     yajl_gen_integer(gen, r->step);
     cli_put_key(gen, "examples");
-    yajl_gen_integer(gen, (long long)r->evaluation.examples);
+    yajl_gen_integer(gen, (long long)r->answers.evaluation.examples);
     cli_scores_put(gen, &r->scores);
-    cli_put_real(gen, "cells_mean", r->evaluation.cells_mean, 2);
-    cli_put_real(gen, "loss", r->evaluation.loss_mean, 4);
-    cli_put_real(gen, "seconds", r->evaluation.seconds, 2);
+    cli_put_real(gen, "cells_mean", r->answers.evaluation.cells_mean, 2);
+    cli_put_real(gen, "loss", r->answers.evaluation.loss_mean, 4);
+    cli_put_real(gen, "seconds", r->answers.evaluation.seconds, 2);
     cli_scores_put_all(gen, &r->scores);
     yajl_gen_map_close(gen);
 }
@@ -234,48 +194,25 @@ static void print_report(report_t *r, const char *run) {
     printf("%s, step %" PRId64 ", split %s\n\n", run, r->step, r->part.name);
     cli_scores_print(&r->scores);
     printf("\nselected cells a question %.2f, loss %.4f, %.0f questions/s\n",
-           r->evaluation.cells_mean, r->evaluation.loss_mean,
-           r->evaluation.seconds > 0 ? (double)r->evaluation.examples / r->evaluation.seconds : 0);
+           r->answers.evaluation.cells_mean, r->answers.evaluation.loss_mean,
+           r->answers.evaluation.seconds > 0
+               ? (double)r->answers.evaluation.examples / r->answers.evaluation.seconds
+               : 0);
 }
 
 static hp_status_t score(hp_store_t *store, report_t *r, hp_error_t *err) {
     r->lines = open_memstream(&r->questions, &r->questions_bytes);
     if (r->lines == NULL) return hp_fail_errno(err, HP_MEMORY, "scores of questions");
     wk_scores_begin(r->lines, r->scores.metric);
-    hp_status_t status =
-        wk_score_split(store, &r->part.range, r->answer, note_scored, r, &r->scores.tally, err);
+    hp_status_t status = wk_score_split(store, &r->part.range, r->answers.answer, note_scored, r,
+                                        &r->scores.tally, err);
     if (fclose(r->lines) != 0 && status == HP_OK)
         status = hp_fail_errno(err, HP_MEMORY, "scores of questions");
     return status;
 }
 
-static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t *r,
-                            hp_error_t *err) {
-    const hp_store_info_t *info = hp_store_info(trained->store);
-    const char *name = args->split != NULL ? args->split : trained->config.data.valid;
-    void *p = NULL;
-    HP_TRY(cli_scores_metric(args->metric, info->metric, &r->scores.metric, err));
-    if (name[0] == '\0')
-        return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
-    HP_TRY(wk_part_find(trained->store, &trained->config, name, &r->part, err));
-    r->step = trained->step;
-    HP_TRY(hp_allocate(&p, r->part.range.count, sizeof *r->answer, "answers", err));
-    r->answer = p;
-    for (uint64_t i = 0; i < r->part.range.count; i++) r->answer[i] = WK_NOT_ASKED;
-    HP_TRY(hp_allocate(&p, r->part.range.count, sizeof *r->cells, "answers", err));
-    r->cells = p;
-    wk_evaluate_options_t options = {.config = &trained->config,
-                                     .store = trained->store,
-                                     .split = &r->part.range,
-                                     .cut = r->part.cut,
-                                     .weights = trained->weights,
-                                     .each = keep_answer,
-                                     .context = r};
-    hp_gemm_set_threads(trained->config.cluster.threads);
-    char part[HP_RUN_PATH];
-    if (args->predictions != NULL) HP_TRY(open_predictions(args, trained, part, r, err));
-    hp_status_t status = wk_evaluate(&options, &r->evaluation, err);
-    HP_TRY(close_predictions(args, part, r, status, err));
+static hp_status_t write_all(const args_t *args, const wk_trained_t *trained, report_t *r,
+                             hp_error_t *err) {
     if (args->results != NULL) {
         r->results = yajl_gen_alloc(NULL);
         if (r->results == NULL) return hp_fail(err, HP_MEMORY, "out of memory for the results");
@@ -291,6 +228,25 @@ static hp_status_t evaluate(const args_t *args, wk_trained_t *trained, report_t 
     return HP_OK;
 }
 
+static hp_status_t evaluate(const args_t *args, hp_team_t *team, const wk_trained_t *trained,
+                            report_t *r, hp_error_t *err) {
+    const hp_store_info_t *info = hp_store_info(trained->store);
+    const char *name = args->split != NULL ? args->split : trained->config.data.valid;
+    HP_TRY(cli_scores_metric(args->metric, info->metric, &r->scores.metric, err));
+    if (name[0] == '\0')
+        return hp_fail(err, HP_INPUT, "--split is needed: data.valid of the run names none");
+    HP_TRY(wk_part_find(trained->store, &trained->config, name, &r->part, err));
+    r->step = trained->step;
+    const cli_answers_options_t answers = {.team = team,
+                                           .trained = trained,
+                                           .part = &r->part,
+                                           .predictions = args->predictions,
+                                           .top = args->top,
+                                           .logits = args->logits};
+    HP_TRY(cli_answers(&answers, &r->answers, err));
+    return hp_team_rank(team) == 0 ? write_all(args, trained, r, err) : HP_OK;
+}
+
 /* What would be found out only when all is computed. */
 static hp_status_t check_outputs(const args_t *args, hp_error_t *err) {
     if (args->json != NULL && hp_check_place(args->json, err) != HP_OK)
@@ -302,29 +258,37 @@ static hp_status_t check_outputs(const args_t *args, hp_error_t *err) {
     return HP_OK;
 }
 
+/* On every rank; what is wrong with the arguments is so on all of them. */
+static hp_status_t run(const args_t *args, hp_team_t *team, hp_error_t *err) {
+    wk_trained_t trained = {0};
+    report_t report = {0};
+    const cli_trained_options_t options = {.command = "eval",
+                                           .run = args->run,
+                                           .checkpoint = args->checkpoint,
+                                           .sets = args->sets,
+                                           .set = args->set};
+    hp_status_t status = hp_team_rank(team) == 0 ? check_outputs(args, err) : HP_OK;
+    status = cli_team_trained(team, status, &options, &trained, err);
+    if (status == HP_OK) status = evaluate(args, team, &trained, &report, err);
+    if (report.results != NULL) yajl_gen_free(report.results);
+    wk_tally_release(&report.scores.tally);
+    cli_answers_release(&report.answers);
+    free(report.questions);
+    wk_trained_close(&trained);
+    return status;
+}
+
 hp_status_t cli_eval(int argc, char **argv, hp_error_t *err) {
     args_t args = {.checkpoint = "last", .top = 5};
     bool help = false;
     void *set = NULL;
+    hp_team_t *team = NULL;
     HP_TRY(hp_allocate(&set, (size_t)argc, sizeof *args.set, "arguments", err));
     args.set = set;
-    wk_trained_t trained = {0};
-    report_t report = {0};
-    hp_status_t status = parse(argc, argv, &args, &help, err);
-    if (help) fputs(usage, stdout);
-    if (status == HP_OK && !help) status = check_outputs(&args, err);
-    if (status == HP_OK && !help) {
-        status = wk_trained_open(args.run, args.checkpoint, args.sets, args.set, &trained, err);
-        if (trained.note[0] != '\0') fprintf(stderr, "hanps eval: warning: %s\n", trained.note);
-        if (status == HP_OK) status = evaluate(&args, &trained, &report, err);
-    }
-    if (report.results != NULL) yajl_gen_free(report.results);
-    hp_store_reader_close(report.reader);
-    wk_tally_release(&report.scores.tally);
-    hp_free(report.answer);
-    hp_free(report.cells);
-    free(report.questions);
-    wk_trained_close(&trained);
+    hp_status_t status = hp_team_open(&team, err);
+    if (status == HP_OK) status = parse(argc, argv, &args, &help, err);
+    if (help && hp_team_rank(team) == 0) fputs(usage, stdout);
+    if (status == HP_OK && !help) status = run(&args, team, err);
     hp_free(set);
-    return status;
+    return cli_team_close(team, "eval", status, err);
 }

@@ -60,7 +60,8 @@ static hp_status_t prepare(job_t *job, hp_error_t *err) {
                                      .sampler = job->sampler,
                                      .depth = o->config->data.prefetch,
                                      .part = o->part,
-                                     .parts = o->parts};
+                                     .parts = o->parts,
+                                     .dealt = o->dealt};
     return wk_prefetch_open(&reading, &job->prefetch, err);
 }
 
@@ -121,7 +122,14 @@ static hp_status_t run(job_t *job, hp_error_t *err) {
         job->labelled += (uint64_t)result.labelled;
         job->loss += result.loss_sum;
         HP_TRY(report(job, batch, &result, err));
+        if (job->options->batch != NULL)
+            HP_TRY(job->options->batch(job->options->context, &result, err));
     }
+}
+
+void wk_evaluation_means(wk_evaluation_t *e) {
+    e->cells_mean = e->examples > 0 ? (double)e->selected / (double)e->examples : 0;
+    e->loss_mean = e->labelled > 0 ? e->loss_sum / (double)e->labelled : 0;
 }
 
 hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *result,
@@ -135,13 +143,12 @@ hp_status_t wk_evaluate(const wk_evaluate_options_t *options, wk_evaluation_t *r
     if (status != HP_OK) return status;
     *result = (wk_evaluation_t){
         .examples = job.examples,
-        .cells_mean = job.examples > 0 ? (double)job.selected / (double)job.examples : 0,
-        .loss_mean = job.labelled > 0 ? job.loss / (double)job.labelled : 0,
         .labelled = job.labelled,
         .selected = job.selected,
         .loss_sum = job.loss,
         .seconds = hp_clock() - start,
     };
+    wk_evaluation_means(result);
     return HP_OK;
 }
 

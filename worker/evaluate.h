@@ -8,7 +8,6 @@
 #include "worker/data/part.h"
 #include "worker/metric.h"
 #include "worker/model.h"
-#include "worker/model.h"
 
 /* One question answered. Pointers are valid during the callback. */
 typedef struct {
@@ -33,9 +32,12 @@ typedef struct {
     const hp_split_t *split; /* or any range of questions */
     wk_cut_t cut;            /* of these, the questions of its images */
     int part, parts;         /* of the batches: part `part` of `parts`; 0, 0: all */
+    bool dealt;              /* a part is every parts-th batch, not batches that follow another */
     wk_model_t *model;       /* one that is large enough (wk_evaluate_limits); NULL: an own one */
     const float *weights;    /* the flat block of wk_model_table(config, shape of the store) */
     hp_status_t (*each)(void *context, const wk_answered_t *answered, hp_error_t *err);
+    /* After the questions of a batch; NULL is fine. */
+    hp_status_t (*batch)(void *context, const wk_result_t *result, hp_error_t *err);
     void *context;
 } wk_evaluate_options_t;
 
@@ -47,6 +49,9 @@ typedef struct {
     double loss_sum;
     double seconds;
 } wk_evaluation_t;
+
+/* The means of what `examples`, `labelled`, `selected` and `loss_sum` count. */
+void wk_evaluation_means(wk_evaluation_t *evaluation);
 
 /* What the model's workspace must hold for this evaluation. */
 hp_status_t wk_evaluate_limits(const wk_evaluate_options_t *options, wk_model_limits_t *limits,

@@ -37,8 +37,8 @@ static hp_status_t next_unit(wk_prefetch_t *p, uint64_t count, wk_unit_t *unit, 
     uint64_t units = (size + (uint64_t)batch - 1) / (uint64_t)batch, end = units;
     if (p->options.parts > 0) {
         uint64_t part = (uint64_t)p->options.part, parts = (uint64_t)p->options.parts;
-        count += units * part / parts;
-        end = units * (part + 1) / parts;
+        count = p->options.dealt ? count * parts + part : count + units * part / parts;
+        end = p->options.dealt ? units : units * (part + 1) / parts;
     }
     uint64_t begin = count * (uint64_t)batch;
     *unit = (wk_unit_t){.unit = count, .last = count >= end};

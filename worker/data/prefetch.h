@@ -14,10 +14,11 @@ typedef struct {
     int depth;                   /* batches read ahead, at least 1 */
     /* Gives the next unit; blocks until one is known; unit->last ends. Called from the thread.
      * NULL: the units of one epoch, the last one cut at its end; of these, part `part` of `parts`
-     * (0: all). */
+     * (0: all): so many that follow one another, or where `dealt` every parts-th. */
     hp_status_t (*next)(void *context, wk_unit_t *unit, hp_error_t *err);
     void *context;
     int part, parts;
+    bool dealt;
 } wk_prefetch_options_t;
 
 typedef struct wk_prefetch wk_prefetch_t;
