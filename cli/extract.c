@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/import_line.h"
 #include "cli/import_options.h"
+#include "cli/team.h"
 #include "common/store_sparse.h"
 #include "worker/extract.h"
 
@@ -18,7 +19,9 @@ static const char usage[] =
     "out as the features of a new store, with the same questions, answers and splits. A model "
     "with\n"
     "model.image.trunk=features and data.feature_norm=none trains on it. What is interrupted goes\n"
-    "on where it was when the same command is given again.\n\n"
+    "on where it was when the same command is given again. Under mpirun the ranks share the "
+    "images;\n"
+    "the store is the same for any number of them: deploy/run --extract.\n\n"
     "  --out STORE         where the store is written; must not exist\n"
     "  --store PIXELS      a store with pixels of the same size (the run's); its words and "
     "answers\n"
@@ -93,42 +96,58 @@ static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_err
     return args->extract.out != NULL ? HP_OK : hp_fail(err, HP_INPUT, "--out STORE is needed");
 }
 
+static void print_report(const args_t *args, const wk_trained_t *trained,
+                         const wk_extract_report_t *report) {
+    printf("%s: %" PRIu64 " images, %" PRIu64 " questions", args->extract.out, report->images,
+           report->questions);
+    if (report->kept_images > 0)
+        printf(" (%" PRIu64 " images kept from before)", report->kept_images);
+    printf("\n%d x %d cells of %d channels, of step %" PRId64 "\n", report->rows, report->columns,
+           report->channels, trained->step);
+}
+
+/* On every rank; what is wrong with the arguments is so on all of them. */
+static hp_status_t run(args_t *args, hp_team_t *team, hp_error_t *err) {
+    char store[TEXT], command[TEXT];
+    if (args->store != NULL) {
+        snprintf(store, sizeof store, "data.store=%s", args->store);
+        args->set[args->sets++] = store;
+    }
+    wk_trained_t trained = {0};
+    wk_extract_report_t report = {0};
+    const cli_trained_options_t options = {.command = "extract",
+                                           .run = args->run,
+                                           .checkpoint = args->checkpoint,
+                                           .sets = args->sets,
+                                           .set = args->set,
+                                           .trunk = true};
+    hp_status_t status = cli_team_trained(team, HP_OK, &options, &trained, err);
+    if (status == HP_OK) {
+        snprintf(command, sizeof command, "hanps extract %.500s --store %.400s", args->run,
+                 trained.config.data.store);
+        cli_import_line_t line;
+        cli_import_line_begin(&line);
+        args->extract.team = team;
+        args->extract.trained = &trained;
+        args->extract.command = command;
+        args->extract.progress = cli_import_line_show;
+        args->extract.context = &line;
+        status = wk_extract(&args->extract, &report, err);
+        cli_import_line_end(&line);
+    }
+    if (status == HP_OK && hp_team_rank(team) == 0) print_report(args, &trained, &report);
+    wk_trained_close(&trained);
+    return status;
+}
+
 hp_status_t cli_extract(int argc, char **argv, hp_error_t *err) {
     args_t args = {.checkpoint = "last",
                    .extract = {.dtype = HP_DTYPE_F16, .encoding = HP_ENCODING_AUTO, .batch = 64}};
     bool help = false;
-    char store[TEXT], command[TEXT];
-    HP_TRY(parse(argc, argv, &args, &help, err));
-    if (help) {
-        fputs(usage, stdout);
-        return HP_OK;
-    }
-    if (args.store != NULL) {
-        snprintf(store, sizeof store, "data.store=%s", args.store);
-        args.set[args.sets++] = store;
-    }
-    wk_trained_t trained = {0};
-    HP_TRY(wk_trained_open_trunk(args.run, args.checkpoint, args.sets, args.set, &trained, err));
-    if (trained.note[0] != '\0') fprintf(stderr, "hanps extract: warning: %s\n", trained.note);
-    snprintf(command, sizeof command, "hanps extract %.500s --store %.400s", args.run,
-             trained.config.data.store);
-    cli_import_line_t line;
-    cli_import_line_begin(&line);
-    args.extract.trained = &trained;
-    args.extract.command = command;
-    args.extract.progress = cli_import_line_show;
-    args.extract.context = &line;
-    wk_extract_report_t report = {0};
-    hp_status_t status = wk_extract(&args.extract, &report, err);
-    cli_import_line_end(&line);
-    if (status == HP_OK) {
-        printf("%s: %" PRIu64 " images, %" PRIu64 " questions", args.extract.out, report.images,
-               report.questions);
-        if (report.kept_images > 0)
-            printf(" (%" PRIu64 " images kept from before)", report.kept_images);
-        printf("\n%d x %d cells of %d channels, of step %" PRId64 "\n", report.rows, report.columns,
-               report.channels, trained.step);
-    }
-    wk_trained_close(&trained);
-    return status;
+    hp_team_t *team = NULL;
+    hp_status_t status = hp_team_open(&team, err);
+    if (status == HP_OK) status = parse(argc, argv, &args, &help, err);
+    if (help && hp_team_rank(team) == 0) fputs(usage, stdout);
+    if (status == HP_OK && !help) status = run(&args, team, err);
+    return cli_team_close(team, "extract", status, err);
 }

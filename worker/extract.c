@@ -16,11 +16,13 @@ typedef struct {
     wk_batch_plan_t plan;
     wk_model_t *model;
     hp_store_reader_t *reader;
-    hp_store_writer_t *writer;
-    size_t pixels, cells; /* numbers of an image */
-    float *pixel;         /* [batch][pixels] */
-    float *object;        /* [max_objects][4] */
-    void *payload;        /* [cells] as the store has them */
+    hp_store_writer_t *writer; /* rank 0 */
+    uint32_t next;             /* rank 0: the image that is written next */
+    size_t pixels, cells;      /* numbers of an image */
+    size_t payload_bytes;      /* of an image's features */
+    float *pixel;              /* [batch][pixels] */
+    float *object;             /* [max_objects][4] */
+    void *payload;             /* [cells] as the store has them */
 } job_t;
 
 static void progress(const job_t *job, const char *what, uint64_t done, uint64_t total) {
@@ -49,8 +51,8 @@ static hp_status_t make_model(job_t *job, hp_error_t *err) {
     job->pixel = p;
     HP_TRY(hp_allocate(&p, (size_t)job->info->max_objects + 1, 4 * sizeof(float), "objects", err));
     job->object = p;
-    HP_TRY(hp_allocate(&job->payload, job->cells, hp_dtype_size(job->options->dtype), "features",
-                       err));
+    job->payload_bytes = job->cells * hp_dtype_size(job->options->dtype);
+    HP_TRY(hp_allocate(&job->payload, job->payload_bytes, 1, "features", err));
     return hp_store_reader_open(t->store, &job->reader, err);
 }
 
@@ -86,23 +88,62 @@ static hp_status_t open_writer(job_t *job, hp_error_t *err) {
     return HP_OK;
 }
 
+/* ---- each rank: features of images ---- */
+
 /* cells: of one image, `width` numbers each, of which the first are the features. */
-static hp_status_t write_image(job_t *job, uint32_t ordinal, const float *cells, int width,
-                               hp_error_t *err) {
-    const wk_extract_options_t *o = job->options;
-    const size_t channels = (size_t)job->report->channels;
-    const int n = job->report->rows * job->report->columns;
-    hp_store_image_t image = {.features = job->payload, .cells = n};
-    HP_TRY(hp_store_read_image_name(job->reader, ordinal, &image.name, err));
-    for (size_t c = 0; c < (size_t)n; c++) {
+static hp_status_t put_image(job_t *job, uint32_t ordinal, const float *cells, int width,
+                             hp_error_t *err) {
+    const hp_dtype_t dtype = job->options->dtype;
+    const size_t channels = (size_t)job->report->channels, count = job->cells / channels;
+    for (size_t c = 0; c < count; c++) {
         const float *cell = cells + c * (size_t)width;
-        const size_t bad = hp_convert_find_bad(o->dtype, cell, channels);
-        if (bad < channels)
+        const size_t bad = hp_convert_find_bad(dtype, cell, channels);
+        if (bad < channels) {
+            const char *name = NULL;
+            HP_TRY(hp_store_read_image_name(job->reader, ordinal, &name, err));
             return hp_fail(err, HP_NONFINITE, "image '%s', cell %zu, channel %zu: %g is no %s",
-                           image.name, c, bad, (double)cell[bad], hp_dtype_name(o->dtype));
-        hp_convert_from_f32(hp_convert_best(), o->dtype, cell, channels,
-                            (char *)job->payload + c * channels * hp_dtype_size(o->dtype));
+                           name, c, bad, (double)cell[bad], hp_dtype_name(dtype));
+        }
+        hp_convert_from_f32(hp_convert_best(), dtype, cell, channels,
+                            (char *)job->payload + c * channels * hp_dtype_size(dtype));
     }
+    return hp_team_append(job->options->team, job->payload, job->payload_bytes, err);
+}
+
+static hp_status_t put_batch(job_t *job, uint32_t first, int n, hp_error_t *err) {
+    const float *cells = NULL;
+    int width = 0;
+    for (int i = 0; i < n; i++)
+        HP_TRY(wk_batch_read_pixels(&job->plan, job->reader, first + (uint32_t)i,
+                                    job->pixel + (size_t)i * job->pixels, err));
+    HP_TRY(wk_model_trunk(job->model, job->options->trained->weights, n, job->pixel, &cells, &width,
+                          err));
+    const size_t size = (size_t)job->report->rows * (size_t)job->report->columns;
+    for (int i = 0; i < n; i++)
+        HP_TRY(put_image(job, first + (uint32_t)i, cells + (size_t)i * size * (size_t)width, width,
+                         err));
+    return hp_team_put(job->options->team, err);
+}
+
+/* The batches of the images that are not there yet, this rank's of them. */
+static hp_status_t put_batches(job_t *job, hp_error_t *err) {
+    const uint64_t total = job->info->images, batch = (uint64_t)job->options->batch;
+    const uint64_t rank = (uint64_t)hp_team_rank(job->options->team);
+    const uint64_t step = batch * (uint64_t)hp_team_size(job->options->team);
+    for (uint64_t first = job->report->kept_images + rank * batch; first < total; first += step)
+        HP_TRY(put_batch(job, (uint32_t)first, (int)(batch < total - first ? batch : total - first),
+                         err));
+    return HP_OK;
+}
+
+/* ---- rank 0: the store ---- */
+
+static hp_status_t write_image(job_t *job, const void *features, hp_error_t *err) {
+    const wk_extract_options_t *o = job->options;
+    const uint32_t ordinal = job->next++;
+    hp_store_image_t image = {.features = features,
+                              .cells = job->report->rows * job->report->columns};
+    HP_TRY(hp_store_read_image_name(job->reader, ordinal, &image.name, err));
     const void *pixels = NULL;
     size_t bytes = 0;
     if (o->keep_pixels) {
@@ -121,26 +162,21 @@ static hp_status_t write_image(job_t *job, uint32_t ordinal, const float *cells,
     return hp_store_write_image(job->writer, &image, NULL, err);
 }
 
-static hp_status_t write_images(job_t *job, hp_error_t *err) {
-    const wk_trained_t *t = job->options->trained;
-    const uint64_t total = job->info->images;
-    for (uint64_t first = job->report->kept_images; first < total;) {
-        int n = job->options->batch, width = 0;
-        if ((uint64_t)n > total - first) n = (int)(total - first);
-        for (int i = 0; i < n; i++)
-            HP_TRY(wk_batch_read_pixels(&job->plan, job->reader, (uint32_t)first + (uint32_t)i,
-                                        job->pixel + (size_t)i * job->pixels, err));
-        const float *cells = NULL;
-        HP_TRY(wk_model_trunk(job->model, t->weights, n, job->pixel, &cells, &width, err));
-        const size_t size = (size_t)job->report->rows * (size_t)job->report->columns;
-        for (int i = 0; i < n; i++)
-            HP_TRY(write_image(job, (uint32_t)first + (uint32_t)i,
-                               cells + (size_t)i * size * (size_t)width, width, err));
-        first += (uint64_t)n;
-        progress(job, "images", first, total);
-    }
-    job->report->images = total;
+static hp_status_t take_batch(void *context, const void *data, size_t bytes, hp_error_t *err) {
+    job_t *job = context;
+    for (size_t at = 0; at < bytes; at += job->payload_bytes)
+        HP_TRY(write_image(job, (const char *)data + at, err));
+    progress(job, "images", job->next, job->info->images);
     return HP_OK;
+}
+
+static hp_status_t extract_images(job_t *job, hp_error_t *err) {
+    hp_team_t *team = job->options->team;
+    hp_status_t status = hp_team_begin(team, take_batch, job, err);
+    job->next = (uint32_t)job->report->kept_images;
+    if (status == HP_OK) status = put_batches(job, err);
+    job->report->images = job->info->images;
+    return hp_team_end(team, status, err);
 }
 
 static hp_status_t write_questions(job_t *job, hp_error_t *err) {
@@ -160,11 +196,18 @@ static hp_status_t write_questions(job_t *job, hp_error_t *err) {
     return HP_OK;
 }
 
-static hp_status_t run(job_t *job, hp_error_t *err) {
-    hp_gemm_set_threads(job->options->trained->config.cluster.threads);
+static hp_status_t prepare(job_t *job, hp_error_t *err) {
+    hp_team_t *team = job->options->team;
+    hp_gemm_set_threads(hp_team_threads(team, job->options->trained->config.cluster.threads));
     HP_TRY(make_model(job, err));
-    HP_TRY(open_writer(job, err));
-    HP_TRY(write_images(job, err));
+    return hp_team_rank(team) == 0 ? open_writer(job, err) : HP_OK;
+}
+
+static hp_status_t run(job_t *job, hp_error_t *err) {
+    uint64_t *kept = &job->report->kept_images;
+    HP_TRY(hp_team_agree(job->options->team, prepare(job, err), kept, sizeof *kept, err));
+    HP_TRY(extract_images(job, err));
+    if (hp_team_rank(job->options->team) > 0) return HP_OK;
     HP_TRY(write_questions(job, err));
     hp_store_writer_t *writer = job->writer;
     job->writer = NULL;

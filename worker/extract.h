@@ -6,9 +6,11 @@
 #define WK_EXTRACT_H
 
 #include "common/store_write.h"
+#include "common/team.h"
 #include "worker/trained.h"
 
 typedef struct {
+    hp_team_t *team;             /* rank 0 writes what all compute */
     const wk_trained_t *trained; /* its store is the one that is read */
     const char *out, *command;
     hp_dtype_t dtype;
@@ -16,7 +18,7 @@ typedef struct {
     bool keep_pixels; /* in the new store too, with the places of objects */
     int batch;        /* images at once */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total);
-    void *context;
+    void *context; /* progress is called on rank 0 */
 } wk_extract_options_t;
 
 typedef struct {
@@ -25,7 +27,8 @@ typedef struct {
 } wk_extract_report_t;
 
 /* HP_INPUT: no trunk, OUT is there. HP_NONFINITE: a feature is none that dtype can hold. What is
- * cut off goes on where it was, with the same model and store. */
+ * cut off goes on where it was, with the same model and store. Collective: rank 0 has the report;
+ * the store is the same for any number of ranks. */
 hp_status_t wk_extract(const wk_extract_options_t *options, wk_extract_report_t *report,
                        hp_error_t *err) HP_MUST_CHECK;
 
