@@ -83,7 +83,7 @@ TEST_O := $(call object,tests/support)
 FAULT_O := $(filter-out $(BUILD)/obj/tests/fault/test_% $(BUILD)/obj/tests/fault/preload.o,$(call object,tests/fault))
 
 # The network again in double, for finite differences.
-DOUBLE_C := $(wildcard worker/nn/*.c worker/model*.c tests/numeric/naive*.c)
+DOUBLE_C := $(wildcard worker/nn/*.c worker/model*.c worker/data/coords.c tests/numeric/naive*.c)
 DOUBLE_O := $(patsubst %.c,$(BUILD)/double/%.o,$(sort $(DOUBLE_C)))
 DOUBLE_LIBS := $(patsubst %,$(BUILD)/lib%.a,double common proto)
 

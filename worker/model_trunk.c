@@ -1,5 +1,6 @@
 /* The trunk from pixels: convolutions, batch normalisation where it is asked for, ReLU. What comes
  * out of the last layer are the cells; coordinates are appended to them. */
+#include "worker/data/coords.h"
 #include "worker/model_parts.h"
 #include "worker/nn/rows.h"
 
@@ -136,19 +137,14 @@ static hp_status_t layer_forward(wk_run_t *run, int l, const nn_real *in) {
     return HP_OK;
 }
 
-/* From -1, the first of n, to 1, the last. */
-static nn_real coordinate(int i, int n) {
-    return n > 1 ? (nn_real)(2 * i - (n - 1)) / (nn_real)(n - 1) : 0;
-}
-
 static const nn_real *append_coords(const wk_run_t *run, const nn_real *map) {
     const wk_trunk_t *trunk = &run->network->trunk;
     const int filters = trunk->channels - 2, grid = trunk->rows * trunk->columns;
     nn_real *to = run->model->trunk.cells;
     for (int c = 0; c < run->batch->images * grid; c++, to += trunk->channels, map += filters) {
         memcpy(to, map, (size_t)filters * sizeof *to);
-        to[filters] = coordinate(c % grid % trunk->columns, trunk->columns);
-        to[filters + 1] = coordinate(c % grid / trunk->columns, trunk->rows);
+        to[filters] = (nn_real)wk_coords_centre(c % grid % trunk->columns, trunk->columns);
+        to[filters + 1] = (nn_real)wk_coords_centre(c % grid / trunk->columns, trunk->rows);
     }
     return run->model->trunk.cells;
 }

@@ -10,8 +10,9 @@ bool wk_coords_from_boxes(hp_coords_t coords, const hp_store_info_t *info) {
     return coords != HP_COORDS_NONE && info->grid_height * info->grid_width == 0;
 }
 
-/* -1 .. 1 over the centres of n columns or rows. */
-static float centre(int i, int n) { return n > 1 ? -1.0f + 2.0f * (float)i / (float)(n - 1) : 0; }
+double wk_coords_centre(int i, int n) {
+    return n > 1 ? (double)(2 * i - (n - 1)) / (double)(n - 1) : 0;
+}
 
 /* -1 .. 1 over the edges of n columns or rows. */
 static float edge(int i, int n) { return -1.0f + 2.0f * (float)i / (float)n; }
@@ -24,8 +25,8 @@ int wk_coords_place(hp_coords_t coords, const hp_store_info_t *info, const float
     int x = grid ? cell % width : 0, y = grid ? cell / width : 0;
     const float *box = boxes != NULL ? boxes + 4 * (size_t)cell : none;
     if (coords == HP_COORDS_XY) {
-        out[0] = grid ? centre(x, width) : box[0] + box[2] - 1;
-        out[1] = grid ? centre(y, height) : box[1] + box[3] - 1;
+        out[0] = grid ? (float)wk_coords_centre(x, width) : box[0] + box[2] - 1;
+        out[1] = grid ? (float)wk_coords_centre(y, height) : box[1] + box[3] - 1;
     }
     if (coords == HP_COORDS_BOX) {
         out[0] = grid ? edge(x, width) : 2 * box[0] - 1;

@@ -13,6 +13,9 @@
 
 int wk_coords_channels(hp_coords_t coords);
 
+/* The centre of column or row i of n: from -1, the first, to 1, the last; 0 of one alone. */
+double wk_coords_centre(int i, int n);
+
 /* Boxes are needed: the cells lie on no grid. */
 bool wk_coords_from_boxes(hp_coords_t coords, const hp_store_info_t *info);
 
