@@ -1,4 +1,5 @@
 #include "cli/doctor.h"
+#include "cli/ping.h"
 #include "common/clock.h"
 #include "common/memory.h"
 
@@ -7,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { TAG_FIRST = 0x1000, TAG_PING = 0, TAG_PONG, TAG_BULK, TAG_GOT, TAGS };
-enum { ROUNDS = 41, BULK = 4 << 20, BULK_LEAST = 4 };
+enum { TAG_FIRST = 0x1000, TAG_PING = 0, TAG_BULK = 2, TAG_GOT, TAGS };
+enum { BULK = 4 << 20, BULK_LEAST = 4 };
 
 #define BULK_S 0.3 /* how long the rate is measured */
 
@@ -66,41 +67,10 @@ bool doctor_send(hp_transport_t *transport, int to, uint32_t tag, const void *bu
     return sent;
 }
 
-typedef struct {
-    double sent; /* the peer's real time; below 0: go over to the next part */
-} ping_t;
-
 static double real_time(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Round trips: their middle, and the clock's offset by the fastest. */
-static bool measure_latency(hp_transport_t *t, int peer, uint32_t tag, double until,
-                            doctor_link_t *link) {
-    double trip[ROUNDS], best = INFINITY;
-    for (int i = 0; i < ROUNDS; i++) {
-        ping_t ping = {real_time()}, pong;
-        double begin = hp_clock();
-        if (hp_transport_send(t, peer, tag + TAG_PING, &ping, sizeof ping, NULL, NULL, NULL) !=
-                HP_OK ||
-            !doctor_receive(t, peer, tag + TAG_PONG, &pong, sizeof pong, until - begin))
-            return false;
-        trip[i] = hp_clock() - begin;
-        if (trip[i] >= best) continue;
-        best = trip[i];
-        link->clock = pong.sent - (ping.sent + best / 2);
-    }
-    qsort(trip, ROUNDS, sizeof *trip, compare);
-    link->latency = trip[ROUNDS / 2];
-    ping_t end = {-1};
-    return hp_transport_send(t, peer, tag + TAG_PING, &end, sizeof end, NULL, NULL, NULL) == HP_OK;
 }
 
 doctor_link_t doctor_link_measure(hp_transport_t *transport, int peer, int number, double limit) {
@@ -109,7 +79,10 @@ doctor_link_t doctor_link_measure(hp_transport_t *transport, int peer, int numbe
     double until = hp_clock() + limit, begin, seconds = 0;
     void *buffer = NULL;
     char got, last;
-    if (!measure_latency(transport, peer, tag, until, &link)) return link;
+    cli_ping_t ping;
+    if (!cli_ping(transport, peer, tag + TAG_PING, real_time, until, &ping)) return link;
+    link.latency = ping.trip;
+    link.clock = ping.offset;
     if (hp_allocate(&buffer, BULK, 1, "message", NULL) != HP_OK) return link;
     begin = hp_clock();
     int messages = 0;
@@ -131,17 +104,7 @@ doctor_link_t doctor_link_measure(hp_transport_t *transport, int peer, int numbe
 bool doctor_link_serve(hp_transport_t *transport, int peer, int number, double limit) {
     uint32_t tag = TAG_FIRST + (uint32_t)number * TAGS;
     double until = hp_clock() + limit;
-    for (;;) {
-        ping_t ping;
-        if (!doctor_receive(transport, peer, tag + TAG_PING, &ping, sizeof ping,
-                            until - hp_clock()))
-            return false;
-        if (ping.sent < 0) break;
-        ping.sent = real_time();
-        if (hp_transport_send(transport, peer, tag + TAG_PONG, &ping, sizeof ping, NULL, NULL,
-                              NULL) != HP_OK)
-            return false;
-    }
+    if (!cli_pong(transport, peer, tag + TAG_PING, real_time, until)) return false;
     void *buffer = NULL;
     if (hp_allocate(&buffer, BULK, 1, "message", NULL) != HP_OK) return false;
     bool good = true;
