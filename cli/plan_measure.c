@@ -141,7 +141,7 @@ static hp_status_t measure_threads(const hp_config_t *config, ps_shard_t *shard,
     ps_shard_initialise(shard, (uint64_t)config->run.seed);
     hp_status_t status = create_push(&s, err);
     for (int t = 1; t <= most && status == HP_OK; t++) {
-        status = ps_applier_start(shard, transport, 4, t, &s.applier, err);
+        status = ps_applier_start(shard, transport, 4, t, NULL, 0, &s.applier, err);
         if (status != HP_OK) break;
         double update = 0, fold = 0;
         status = run_jobs(&s, &update, &fold, err);

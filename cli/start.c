@@ -2,6 +2,7 @@
 
 #include "common/agree.h"
 #include "common/checkpoint.h"
+#include "common/clock.h"
 #include "common/config_text.h"
 #include "common/memory.h"
 #include "common/placement.h"
@@ -280,6 +281,8 @@ static hp_status_t prepare(const cli_train_args_t *args, hp_transport_t *transpo
     if (strlen(args->run) >= sizeof plan->run)
         return hp_fail(err, HP_INPUT, "--run: the name is longer than %d bytes", CLI_PATH - 1);
     memcpy(plan->run, args->run, strlen(args->run) + 1);
+    plan->trace = args->trace;
+    plan->trace_zero = hp_clock();
     HP_TRY(read_config(args, &plan->config, log, err));
     const int servers = plan->config.cluster.servers;
     HP_TRY(deal_ranks(args, transport != NULL, ranks, plan, err));

@@ -19,6 +19,7 @@ typedef struct {
     const char *placement; /* NULL: as the configuration says */
     int servers;           /* 0: as the configuration says */
     int spares;            /* -1: the same */
+    int trace;             /* steps to trace; 0: none */
     bool resume;
     int sets;
     char **set; /* [sets] assignments, owned by argv */
@@ -36,6 +37,8 @@ typedef struct {
     int64_t steps;            /* where the run will end, or 0 where it is not known */
     int64_t total;            /* elements of the parameter block, a check */
     uint64_t epoch_examples, token;
+    int32_t trace;       /* steps to trace; 0: none */
+    double trace_zero;   /* rank 0's hp_clock when it made the plan: the trace's time 0 */
     int32_t valid_parts; /* of an evaluation while training; 0: none */
     char run[CLI_PATH];
     char digest[33]; /* of the store */

@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/start.h"
+#include "cli/trace.h"
 #include "common/cores.h"
 #include "common/gemm.h"
 #include "common/log.h"
@@ -18,7 +19,7 @@
 #include <time.h>
 
 static const char usage[] =
-    "usage: hanps train CONFIG --run RUN [--servers S] [--set KEY=VALUE]...\n"
+    "usage: hanps train CONFIG --run RUN [--servers S] [--trace STEPS] [--set KEY=VALUE]...\n"
     "       hanps train --run RUN --resume [--servers S] [--set KEY=VALUE]...\n\n"
     "Under mpirun -np N S ranks are parameter servers, the others workers. Without mpirun one\n"
     "process is one server and one worker.\n\n"
@@ -28,9 +29,16 @@ static const char usage[] =
     "  --spares N       ranks that sleep until a worker is lost and take its place "
     "(cluster.spares)\n"
     "  --placement P    servers over hosts: spread, packed or alone (cluster.placement)\n"
+    "  --trace STEPS    what every rank does during the first STEPS (1 to 1000) steps of each "
+    "worker\n"
+    "                   after this start goes to RUN/trace; then: hanps report RUN --trace\n"
     "  --set KEY=VALUE  override a key of the configuration: --set optimizer.lr=3e-4\n\n"
     "SIGINT, SIGTERM and SIGUSR2 write a checkpoint and stop; a second one ends at once.\n"
     "Exit status: 0 done, 2 wrong input, 3 failure, 130 stopped with a checkpoint.\n";
+
+enum { MOST_RANKS = 4096 };
+
+#define CLOCK_LIMIT_S 10.0 /* for a rank to compare its clock with rank 0's */
 
 /* Everything of one rank. */
 typedef struct {
@@ -38,30 +46,32 @@ typedef struct {
     hp_transport_t *transport; /* NULL: one process */
     atomic_int stop;
     hp_log_t *log;
-    bool clean; /* every peer has said goodbye: MPI can be finalised */
+    cli_clock_t clock; /* for a trace */
+    bool clean;        /* every peer has said goodbye: MPI can be finalised */
 } rank_t;
 
-static hp_status_t parse_ranks(const char *option, const char *text, int least, int *ranks_p,
-                               hp_error_t *err) {
+static hp_status_t parse_count(const char *option, const char *text, int least, int most,
+                               int *count_p, hp_error_t *err) {
     char *end;
     long n = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || n < least || n > 4096)
-        return hp_fail(err, HP_INPUT, "%s %s: a number from %d to 4096 is allowed", option, text,
-                       least);
-    *ranks_p = (int)n;
+    if (end == text || *end != '\0' || n < least || n > most)
+        return hp_fail(err, HP_INPUT, "%s %s: a number from %d to %d is allowed", option, text,
+                       least, most);
+    *count_p = (int)n;
     return HP_OK;
 }
 
 /* *help_p: --help was asked for. args->set has room for argc assignments. */
 static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *help_p,
                          hp_error_t *err) {
-    enum { RUN = 1, SERVERS, SPARES, PLACEMENT, RESUME, SET };
+    enum { RUN = 1, SERVERS, SPARES, PLACEMENT, RESUME, SET, TRACE };
     static const struct option options[] = {{"run", required_argument, NULL, RUN},
                                             {"servers", required_argument, NULL, SERVERS},
                                             {"spares", required_argument, NULL, SPARES},
                                             {"resume", no_argument, NULL, RESUME},
                                             {"set", required_argument, NULL, SET},
                                             {"placement", required_argument, NULL, PLACEMENT},
+                                            {"trace", required_argument, NULL, TRACE},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     opterr = 0;
@@ -71,13 +81,16 @@ static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *he
             args->run = optarg;
             break;
         case SERVERS:
-            HP_TRY(parse_ranks("--servers", optarg, 1, &args->servers, err));
+            HP_TRY(parse_count("--servers", optarg, 1, MOST_RANKS, &args->servers, err));
             break;
         case SPARES:
-            HP_TRY(parse_ranks("--spares", optarg, 0, &args->spares, err));
+            HP_TRY(parse_count("--spares", optarg, 0, MOST_RANKS, &args->spares, err));
             break;
         case PLACEMENT:
             args->placement = optarg;
+            break;
+        case TRACE:
+            HP_TRY(parse_count("--trace", optarg, 1, HP_TRACE_STEPS, &args->trace, err));
             break;
         case RESUME:
             args->resume = true;
@@ -152,8 +165,10 @@ static hp_status_t serve(rank_t *rank, hp_transport_t *transport, ps_outcome_t *
         .kernel = kernel,
         .pixel_height = plan->shape.pixel_height,
         .pixel_width = plan->shape.pixel_width,
+        .trace = cli_trace_open(plan, transport, &rank->clock, rank->log),
     };
     hp_status_t status = ps_server_run(&options, outcome, err);
+    hp_trace_destroy(options.trace);
     rank->clean = outcome->clean;
     return status;
 }
@@ -174,6 +189,7 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
         .worker = worker,
         .start = plan->start,
         .log = rank->log,
+        .trace = cli_trace_open(plan, transport, &rank->clock, rank->log),
         .stop = &rank->stop,
         .progress = worker == 0 ? cli_progress_show : NULL,
         .context = &progress,
@@ -190,6 +206,7 @@ static hp_status_t work(rank_t *rank, hp_transport_t *transport, hp_error_t *err
     }
     wk_train_totals_t totals;
     hp_status_t status = wk_train(&options, &totals, err);
+    hp_trace_destroy(options.trace);
     if (rank->transport != NULL) rank->clean = totals.clean;
     if (rank->transport != NULL && totals.lead_lost)
         cli_write_loss(plan, totals.step, err->text, rank->log);
@@ -279,6 +296,7 @@ static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error
     hp_error_t unnoted;
     if (hp_run_rank_note(plan->run, self, plan->start, &unnoted) != HP_OK)
         hp_log(rank->log, HP_LOG_WARN, "%s; the run goes on", unnoted.text);
+    if (plan->trace > 0) rank->clock = cli_trace_clock(rank->transport, CLOCK_LIMIT_S);
     if (self >= plan->servers) return work(rank, rank->transport, err);
     ps_outcome_t outcome = {0};
     if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);

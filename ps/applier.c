@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 enum { MOST_HELPERS = 63 };
 
@@ -17,9 +18,10 @@ struct ps_applier {
     bool quit;
     /* helpers: chunks of a job are shared out among the thread and them */
     pthread_t helper[MOST_HELPERS];
-    int helpers, working;
-    bool dismissed; /* the thread is gone */
-    uint64_t round; /* jobs that helpers were called to */
+    int helpers, working, counted;         /* counted: helpers that have begun */
+    hp_trace_row_t *row[1 + MOST_HELPERS]; /* of the thread and of each helper; NULL: no trace */
+    bool dismissed;                        /* the thread is gone */
+    uint64_t round;                        /* jobs that helpers were called to */
     pthread_cond_t call;
     ps_job_t *job;
     atomic_int next; /* chunk */
@@ -41,8 +43,9 @@ static hp_status_t run_chunk(ps_applier_t *a, const ps_job_t *job, int i, hp_err
 
 /* Chunks one after another, until none is left. They have nothing in common: who takes which does
  * not change a bit. */
-static void run_chunks(ps_applier_t *a, ps_job_t *job) {
+static void run_chunks(ps_applier_t *a, ps_job_t *job, hp_trace_row_t *row) {
     const int chunks = ps_shard_chunks(a->shard);
+    const double begin = row != NULL ? hp_clock() : 0;
     for (int i; (i = atomic_fetch_add(&a->next, 1)) < chunks;) {
         hp_error_t err;
         hp_status_t status = run_chunk(a, job, i, &err);
@@ -52,11 +55,15 @@ static void run_chunks(ps_applier_t *a, ps_job_t *job) {
         job->status = status;
         pthread_mutex_unlock(&a->lock);
     }
+    if (row != NULL && (job->update || job->part != NULL))
+        hp_trace_span(row, job->update ? HP_TRACE_ADAM : HP_TRACE_SUM, begin, hp_clock(),
+                      job->step);
 }
 
 static void *help(void *context) {
     ps_applier_t *a = context;
     pthread_mutex_lock(&a->lock);
+    hp_trace_row_t *row = a->row[++a->counted];
     for (uint64_t round = 0; !a->dismissed;) {
         if (a->round == round) {
             pthread_cond_wait(&a->call, &a->lock);
@@ -64,7 +71,7 @@ static void *help(void *context) {
         }
         round = a->round;
         pthread_mutex_unlock(&a->lock);
-        run_chunks(a, a->job);
+        run_chunks(a, a->job, row);
         pthread_mutex_lock(&a->lock);
         if (--a->working == 0) pthread_cond_signal(&a->bell);
     }
@@ -86,7 +93,7 @@ static void run(ps_applier_t *a, ps_job_t *job) {
     a->round++;
     if (a->helpers > 0) pthread_cond_broadcast(&a->call);
     pthread_mutex_unlock(&a->lock);
-    run_chunks(a, job);
+    run_chunks(a, job, a->row[0]);
     pthread_mutex_lock(&a->lock);
     while (a->working > 0) pthread_cond_wait(&a->bell, &a->lock);
     pthread_mutex_unlock(&a->lock);
@@ -132,6 +139,16 @@ static void dismiss(ps_applier_t *a) {
     hp_free(a);
 }
 
+static hp_status_t create_rows(ps_applier_t *a, int threads, hp_trace_t *trace, size_t jobs,
+                               hp_error_t *err) {
+    char name[32];
+    for (int i = 0; i < threads && i <= MOST_HELPERS; i++) {
+        snprintf(name, sizeof name, threads > 1 ? "Adam %d" : "Adam", i);
+        HP_TRY(hp_trace_row(trace, name, "step", 1, jobs, &a->row[i], err));
+    }
+    return HP_OK;
+}
+
 static bool start_threads(ps_applier_t *a, int threads) {
     for (; a->helpers < threads - 1 && a->helpers < MOST_HELPERS; a->helpers++)
         if (pthread_create(&a->helper[a->helpers], NULL, help, a) != 0) return false;
@@ -139,7 +156,8 @@ static bool start_threads(ps_applier_t *a, int threads) {
 }
 
 hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int capacity,
-                             int threads, ps_applier_t **applier_p, hp_error_t *err) {
+                             int threads, hp_trace_t *trace, size_t jobs, ps_applier_t **applier_p,
+                             hp_error_t *err) {
     void *p = NULL, *ring = NULL;
     HP_TRY(hp_allocate(&p, 1, sizeof(ps_applier_t), "applier", err));
     hp_status_t st = hp_allocate(&ring, (size_t)capacity, sizeof(ps_job_t), "applier", err);
@@ -155,6 +173,11 @@ hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int c
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->bell, NULL);
     pthread_cond_init(&a->call, NULL);
+    st = create_rows(a, threads > 1 ? threads : 1, trace, jobs, err);
+    if (st != HP_OK) {
+        dismiss(a);
+        return st;
+    }
     if (!start_threads(a, threads)) {
         dismiss(a);
         return hp_fail(err, HP_MEMORY, "no thread for the optimizer");

@@ -4,6 +4,7 @@
 #ifndef PS_APPLIER_H
 #define PS_APPLIER_H
 
+#include "common/trace.h"
 #include "common/transport.h"
 #include "ps/shard.h"
 
@@ -20,14 +21,17 @@ typedef struct {
     hp_shard_chunk_t *hold; /* [chunks] at last hold the state of all chunks; NULL: no */
     ps_buffer_t *(*held)[3];
 
+    uint64_t step; /* that the update makes, for the trace */
     void *context; /* the giver's */
     hp_status_t status;
     hp_error_t err;
 } ps_job_t;
 
-/* `transport` is woken when a chunk is published and when a job is done. */
+/* `transport` is woken when a chunk is published and when a job is done. trace: NULL is none, else
+ * with room for `jobs` jobs. */
 hp_status_t ps_applier_start(ps_shard_t *shard, hp_transport_t *transport, int capacity,
-                             int threads, ps_applier_t **applier_p, hp_error_t *err) HP_MUST_CHECK;
+                             int threads, hp_trace_t *trace, size_t jobs, ps_applier_t **applier_p,
+                             hp_error_t *err) HP_MUST_CHECK;
 /* Jobs not begun are dropped. NULL is fine. */
 void ps_applier_stop(ps_applier_t *applier);
 

@@ -1,5 +1,6 @@
 /* This server's part of a checkpoint: the state is held at the right moment, written by a thread of
  * its own while training goes on, and reported to server 0. */
+#include "common/clock.h"
 #include "common/memory.h"
 #include "ps/internal.h"
 
@@ -24,8 +25,10 @@ void ps_cut_destroy(ps_server_t *s) {
 static void *write_shard(void *context) {
     ps_server_t *s = context;
     ps_cut_t *cut = &s->cut;
+    const double begin = hp_clock();
     cut->status = hp_checkpoint_write_shard(s->options->run, cut->step, s->rank, s->servers,
                                             s->chunks, cut->chunk, &cut->record, &cut->err);
+    hp_trace_span(s->cut_row, HP_TRACE_CHECKPOINT, begin, hp_clock(), (uint64_t)cut->step);
     atomic_store(&cut->done, 1);
     hp_transport_wake(s->transport);
     return NULL;

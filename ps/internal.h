@@ -1,8 +1,8 @@
 /* What the parts of a server share. server.c: life and event loop; push.c: slots and gradients;
  * order.c: when a push is applied; refuse.c: which are not; pull.c: weights; cut.c: this server's
- * part of a checkpoint; peers.c: servers watch one another; stall.c: who does not get on; lead.c,
- * valid.c, liveness.c and spares.c: what server 0 alone does. All of it runs in the communication
- * thread. */
+ * part of a checkpoint; trace.c: what it did, and when; peers.c: servers watch one another;
+ * stall.c: who does not get on; lead.c, valid.c, liveness.c and spares.c: what server 0 alone does.
+ * All of it runs in the communication thread. */
 #ifndef PS_INTERNAL_H
 #define PS_INTERNAL_H
 
@@ -53,8 +53,9 @@ struct ps_slot {
     double squared_norm;
     int64_t oldest; /* sequence of the oldest weights it was computed from */
     int64_t staleness;
-    void **part;   /* [chunks] memory of each chunk; the applier may exchange it */
-    ps_part_t *in; /* [chunks] */
+    double granted, began, ready; /* for the trace: when; its first chunk; 0: not yet */
+    void **part;                  /* [chunks] memory of each chunk; the applier may exchange it */
+    ps_part_t *in;                /* [chunks] */
 };
 
 typedef enum { PS_EXPECTED, PS_PRESENT, PS_GONE } ps_presence_t;
@@ -88,6 +89,8 @@ typedef struct {
     int unapplied;         /* pushes committed and not given to the applier */
     int sends;             /* under way */
     int64_t sending;       /* bytes of them */
+    double asked, began;   /* for the trace: the pull, its first chunk; 0: not yet */
+    uint64_t pushes;       /* done, while there is a trace */
 
     int64_t refused; /* its units whose gradient was not taken */
     int refused_run; /* without a good one between them */
@@ -194,7 +197,8 @@ struct ps_server {
     uint64_t got_on;  /* what this server has done, counted */
     int64_t logged_made;
     hp_metrics_t *metrics;
-    bool log_failed; /* its last line was not written */
+    bool log_failed;                               /* its last line was not written */
+    hp_trace_row_t *slot_row, *pull_row, *cut_row; /* the trace; NULL: none, or it is over */
 };
 
 /* A failure that ends this server's run, and by way of server 0 everybody's. */
@@ -237,6 +241,19 @@ static inline int64_t ps_order_step(const ps_server_t *s) { return s->step_base 
 /* May the push not be used? Counts it, and ends the run where there are too many. */
 bool ps_refuse(ps_server_t *s, const ps_slot_t *slot);
 void ps_refuse_log(const ps_server_t *s);
+
+/* trace.c */
+hp_status_t ps_trace_create(ps_server_t *s, hp_error_t *err) HP_MUST_CHECK;
+size_t ps_trace_jobs(const ps_server_t *s); /* of the applier, that it has room for */
+void ps_trace_granted(ps_server_t *s, ps_slot_t *slot);
+void ps_trace_arrival(ps_server_t *s, ps_slot_t *slot);       /* a chunk */
+void ps_trace_ready(ps_server_t *s, ps_slot_t *slot);         /* the push is whole and committed */
+void ps_trace_folding(ps_server_t *s, const ps_slot_t *slot); /* with the applier */
+void ps_trace_pull(ps_server_t *s, ps_worker_t *w);           /* asked for */
+void ps_trace_sending(ps_server_t *s, ps_worker_t *w);        /* a chunk of it */
+void ps_trace_sent(ps_server_t *s, ps_worker_t *w);           /* all of it, or it is given up */
+/* A push of a worker is done: the trace may be over. */
+void ps_trace_done(ps_server_t *s, int worker);
 
 /* pull.c */
 void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m);

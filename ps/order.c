@@ -35,6 +35,7 @@ bool ps_order_wants(const ps_server_t *s, uint64_t unit) {
 
 static void give(ps_server_t *s, ps_job_t *job) {
     hp_error_t err;
+    job->step = (uint64_t)(ps_order_step(s) + 1);
     if (job->update) {
         s->given++;
         ps_cut_join(s, job);
@@ -81,6 +82,7 @@ static void apply(ps_server_t *s, ps_slot_t *slot) {
         job.part = slot->part;
         job.context = slot;
         slot->state = PS_SLOT_FOLDING;
+        ps_trace_folding(s, slot);
     }
     s->partial[s->partials++] = slot->unit;
     if (s->partials == s->shards) {
@@ -136,6 +138,7 @@ static void fold(ps_server_t *s, ps_slot_t *slot) {
         job.context = slot;
         s->examples += slot->examples;
         slot->state = PS_SLOT_FOLDING;
+        ps_trace_folding(s, slot);
     }
     if (last) {
         s->summed = true;

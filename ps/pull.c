@@ -25,18 +25,21 @@ static void send_done(void *context, const hp_completion_t *completion) {
     w->sends--;
     w->sending -= send->bytes;
     s->sent += (uint64_t)send->bytes;
+    if (w->sends == 0 && !w->pulling) ps_trace_sent(s, w);
     ps_shard_give(s->shard, send->buffer);
     hp_pool_give(&s->sends, send);
 }
 
 void ps_pull_begin(ps_server_t *s, int worker, const hp_message_t *m) {
     ps_worker_t *w = &s->worker[worker];
+    ps_trace_sent(s, w); /* the one before, where its last send is not reported yet */
     w->pulling = true;
     w->pull = m->count;
     w->next = 0;
     w->exact = (m->flags & HP_MSG_EXACT) != 0;
     w->sequence = m->step - s->step_base;
     w->oldest = INT64_MAX;
+    ps_trace_pull(s, w);
 }
 
 /* Sends the next chunk; false: not yet. */
@@ -61,6 +64,7 @@ static bool send_next(ps_server_t *s, int worker) {
     }
     ps_send_t *send = p;
     *send = (ps_send_t){s, worker, bytes, buffer};
+    ps_trace_sending(s, w);
     if (hp_transport_send(s->transport, ps_worker_rank(s, worker),
                           hp_tag_pull(w->pull, ps_shard_number(s->shard, w->next)),
                           send->buffer->data, (size_t)bytes, send_done, send, &err) != HP_OK) {

@@ -69,6 +69,7 @@ static bool rows_are_right(const hp_chunk_t *c, const void *data, size_t bytes) 
 static void maybe_ready(ps_slot_t *slot) {
     if (slot->state != PS_SLOT_FILLING || !slot->committed || slot->pending > 0) return;
     slot->state = PS_SLOT_READY;
+    ps_trace_ready(slot->server, slot);
     ps_order_ready(slot->server, slot);
 }
 
@@ -101,6 +102,7 @@ static void part_arrived(void *context, const hp_completion_t *completion) {
         maybe_empty(s, slot);
         return;
     }
+    ps_trace_arrival(s, slot);
     bool right = completion->status == HP_OK;
     if (right && c->rows == 0)
         right = completion->bytes == hp_chunk_push_bytes(c, 0);
@@ -120,6 +122,7 @@ static void grant(ps_server_t *s, ps_slot_t *slot, int worker) {
     slot->unit = w->offer;
     slot->push = w->push;
     slot->committed = slot->malformed = false;
+    ps_trace_granted(s, slot);
     for (int i = 0; i < s->chunks; i++) {
         const hp_chunk_t *c = ps_shard_chunk(s->shard, i);
         ps_part_t *part = &slot->in[i];
@@ -300,6 +303,7 @@ void ps_push_done(ps_server_t *s, ps_slot_t *slot) {
     slot->state = PS_SLOT_FREE;
     if (s->worker[slot->worker].presence == PS_PRESENT)
         acknowledge(s, slot->worker, slot->unit, slot->push, slot->staleness);
+    ps_trace_done(s, slot->worker);
     ps_push_grant(s);
 }
 

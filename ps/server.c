@@ -318,7 +318,9 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
     HP_TRY(ps_push_create(s, err));
     HP_TRY(ps_order_create(s, err));
     HP_TRY(ps_cut_create(s, err));
-    HP_TRY(ps_applier_start(s->shard, s->transport, s->slots + 8, o->threads, &s->applier, err));
+    HP_TRY(ps_trace_create(s, err));
+    HP_TRY(ps_applier_start(s->shard, s->transport, s->slots + 8, o->threads, o->trace,
+                            ps_trace_jobs(s), &s->applier, err));
     open_log(s);
     return HP_OK;
 }
@@ -340,6 +342,7 @@ static void tell_failure(ps_server_t *s, const hp_error_t *err) {
 static void destroy(ps_server_t *s, bool clean) {
     ps_applier_stop(s->applier);
     ps_cut_destroy(s);
+    hp_trace_end(s->options->trace, s->options->log);
     ps_lead_destroy(s);
     hp_metrics_close(s->metrics);
     if (!clean) return;

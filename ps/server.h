@@ -6,6 +6,7 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "common/params.h"
+#include "common/trace.h"
 #include "common/transport.h"
 
 #include <stdatomic.h>
@@ -40,6 +41,7 @@ typedef struct {
     int64_t start; /* how often the run was started */
     const char *store_digest, *kernel;
     int pixel_height, pixel_width; /* of the images that a trunk reads */
+    hp_trace_t *trace; /* until every worker has pushed the steps that it is of; NULL: none */
 } ps_server_options_t;
 
 /* Runs the event loop until the run is over; the calling thread becomes the communication thread.

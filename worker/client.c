@@ -40,11 +40,14 @@ void wk_client_doing(wk_client_t *c, hp_doing_t doing) {
     c->doing_since = hp_clock();
 }
 
-/* Under the lock: wait for a change. Adds the time to *seconds. */
-static void wait_change(wk_client_t *c, double *seconds) {
+/* Under the lock: wait for a change. Adds the time to *seconds; row: where it is traced. */
+static void wait_change(wk_client_t *c, hp_trace_row_t *row, hp_trace_kind_t kind,
+                        double *seconds) {
     double begin = hp_clock();
     pthread_cond_wait(&c->changed, &c->lock);
-    *seconds += hp_clock() - begin;
+    double end = hp_clock();
+    *seconds += end - begin;
+    hp_trace_extend(row, kind, begin, end, c->unit);
 }
 
 /* ---- life ---- */
@@ -256,7 +259,7 @@ hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit_p, hp_error_t *e
             *unit_p = (wk_unit_t){.last = true};
             break;
         }
-        wait_change(c, &c->stats.wait_s);
+        wait_change(c, NULL, HP_TRACE_WAIT, &c->stats.wait_s);
     }
     pthread_mutex_unlock(&c->lock);
     return st;
@@ -271,6 +274,7 @@ void wk_client_plan_pull(wk_client_t *c, int64_t step) {
     c->pull_step = step;
     c->pull_buffer = 1 - c->current;
     c->pull_left = c->plan.chunks;
+    c->pull_asked = c->pull_began = 0;
     for (int i = 0; i < c->servers; i++) {
         wk_link_t *l = &c->link[i];
         l->pulled = l->draining = l->drained = l->withdrawn = false;
@@ -288,7 +292,7 @@ static void begin_pull(wk_client_t *c) {
         while (c->pull_wanted && c->failed == HP_OK) { /* one that is not wanted any more */
             c->pull_void = true;
             hp_transport_wake(c->transport);
-            wait_change(c, &c->stats.pull_s);
+            wait_change(c, c->compute_row, HP_TRACE_PULL_WAIT, &c->stats.pull_s);
         }
         c->pull_used = true;
         if (c->sync && c->have_step == c->step) { /* all there; the waits are the void pull's */
@@ -306,7 +310,7 @@ hp_status_t wk_client_need(wk_client_t *c, int param, hp_error_t *err) {
     pthread_mutex_lock(&c->lock);
     while (c->param_waits[param] > 0 && !c->voided && c->failed == HP_OK) {
         wk_client_doing(c, HP_DOING_PULL);
-        wait_change(c, &c->stats.pull_s);
+        wait_change(c, c->compute_row, HP_TRACE_PULL_WAIT, &c->stats.pull_s);
     }
     wk_client_doing(c, HP_DOING_COMPUTE);
     hp_status_t st = c->failed != HP_OK ? failure(c, err) : HP_OK;
@@ -505,7 +509,8 @@ hp_status_t wk_client_final(wk_client_t *c, int param, hp_error_t *err) {
 /* The next unit's weights are asked for right behind the commit: each server answers when it has
  * applied this push, so that a worker sees its own gradients at once. */
 static void pull_ahead(wk_client_t *c) {
-    while (c->pull_wanted && c->failed == HP_OK) wait_change(c, &c->stats.pull_s);
+    while (c->pull_wanted && c->failed == HP_OK)
+        wait_change(c, c->compute_row, HP_TRACE_PULL_WAIT, &c->stats.pull_s);
     for (uint64_t i = c->begun; i < c->known; i++) {
         const wk_held_t *held = &c->held[i % WK_RING];
         if (held->voided || held->evaluate) continue;
@@ -517,7 +522,8 @@ static void pull_ahead(wk_client_t *c) {
 /* Under the lock: wait until the communication thread has done what *want asks. */
 static hp_status_t wait_done(wk_client_t *c, const bool *want, hp_error_t *err) {
     hp_transport_wake(c->transport);
-    while (*want && c->failed == HP_OK) wait_change(c, &c->stats.push_s);
+    while (*want && c->failed == HP_OK)
+        wait_change(c, c->compute_row, HP_TRACE_PUSH_WAIT, &c->stats.push_s);
     return well(c) ? HP_OK : failure(c, err);
 }
 

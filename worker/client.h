@@ -12,6 +12,7 @@
 #include "common/config.h"
 #include "common/message.h"
 #include "common/params.h"
+#include "common/trace.h"
 #include "common/transport.h"
 
 typedef struct wk_client wk_client_t;
@@ -82,5 +83,10 @@ hp_status_t wk_client_evaluated(wk_client_t *client, const wk_unit_t *part,
 void wk_client_request_stop(wk_client_t *client);
 
 void wk_client_take_stats(wk_client_t *client, wk_client_stats_t *out);
+
+/* Before the first unit: the compute thread's waiting goes to `compute`, and the way of gradients
+ * and weights to two rows more. */
+hp_status_t wk_client_trace(wk_client_t *client, hp_trace_t *trace, hp_trace_row_t *compute,
+                            hp_error_t *err) HP_MUST_CHECK;
 
 #endif

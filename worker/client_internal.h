@@ -141,6 +141,10 @@ struct wk_client {
     int pulls;           /* receives posted */
 
     wk_client_stats_t stats;
+
+    /* the trace; rows are NULL without one */
+    hp_trace_row_t *compute_row, *push_row, *pull_row;
+    double push_began, pull_asked, pull_began; /* 0: not yet */
 };
 
 /* Under the lock: note the failure and wake everybody. */
@@ -150,6 +154,13 @@ void wk_client_doing(wk_client_t *c, hp_doing_t doing); /* under the lock */
 void wk_client_plan_pull(wk_client_t *c, int64_t step);
 /* The first parameter of the table whose gradient is not finite; else that of the largest norm. */
 uint32_t wk_client_worst(const wk_client_t *c);
+/* Under the lock, for the trace: a chunk is sent; the push ended; the pull is asked for, a chunk of
+ * it arrived, it ended. */
+void wk_client_trace_send(wk_client_t *c);
+void wk_client_trace_sent(wk_client_t *c);
+void wk_client_trace_ask(wk_client_t *c);
+void wk_client_trace_arrival(wk_client_t *c);
+void wk_client_trace_arrived(wk_client_t *c);
 /* The communication thread. */
 void *wk_client_communicate(void *client);
 

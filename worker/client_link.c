@@ -47,6 +47,7 @@ static void send_chunk(wk_client_t *c, int k) {
     if (c->packed_offset[k] >= 0) data = c->packed + c->packed_offset[k];
     size_t bytes = (size_t)c->push_bytes[k];
     hp_error_t err;
+    wk_client_trace_send(c);
     if (hp_transport_send(c->transport, chunk->server, hp_tag_push(c->link[chunk->server].slot, k),
                           data, bytes, push_done, &c->push[k], &err) != HP_OK) {
         wk_client_fail(c, err.status, "%s", err.text);
@@ -61,6 +62,7 @@ static void send_chunk(wk_client_t *c, int k) {
 static void begin_push(wk_client_t *c) {
     const hp_message_t offer = {.kind = HP_MSG_OFFER, .unit = c->unit, .value = ++c->push_number};
     c->want_begin = false;
+    c->push_began = 0;
     if (c->unacked_count == WK_UNACKED) {
         wk_client_fail(c, HP_PEER, "the servers acknowledge nothing any more");
         return;
@@ -124,6 +126,7 @@ static void commit_push(wk_client_t *c) {
     if (u != NULL) u->committed = true;
     for (int i = 0; i < c->servers; i++) c->link[i].offered = c->link[i].granted = false;
     c->want_commit = false;
+    wk_client_trace_sent(c);
     pthread_cond_broadcast(&c->changed);
 }
 
@@ -146,6 +149,7 @@ static void abort_push(wk_client_t *c) {
         send_mail(c, 0, &back);
     }
     c->want_begin = c->want_abort = false;
+    wk_client_trace_sent(c);
     pthread_cond_broadcast(&c->changed);
 }
 
@@ -167,6 +171,7 @@ static void retire(wk_client_t *c) {
 static void pull_over(wk_client_t *c) {
     if (c->pull_void && c->pull_used) c->have_step = -1;
     c->pull_wanted = c->pull_void = false;
+    wk_client_trace_arrived(c);
     pthread_cond_broadcast(&c->changed);
 }
 
@@ -181,6 +186,7 @@ static void chunk_arrived(void *context, const hp_completion_t *completion) {
     t->pending = false;
     c->pulls--;
     if (completion->status == HP_OK) {
+        wk_client_trace_arrival(c);
         c->stats.pulled_bytes += completion->bytes;
         c->link[chunk->server].arrived++;
         if (completion->bytes != hp_chunk_bytes(chunk, n))
@@ -199,6 +205,7 @@ static void chunk_arrived(void *context, const hp_completion_t *completion) {
 /* Post the receives, then ask. */
 static void ask(wk_client_t *c, int server) {
     hp_error_t err;
+    wk_client_trace_ask(c);
     for (int k = 0; k < c->plan.chunks; k++) {
         const hp_chunk_t *chunk = &c->plan.chunk[k];
         if (chunk->server != server) continue;

@@ -23,15 +23,17 @@ typedef struct {
     wk_model_t *model;
     wk_validate_t *validate; /* NULL: no evaluation while training */
     hp_metrics_t *metrics;
-    double begin;  /* clock at the first unit */
-    double hook_s; /* time within the hooks of the pass that runs */
+    hp_trace_row_t *row; /* of this thread */
+    double begin;        /* clock at the first unit */
+    uint64_t unit;       /* that is computed */
+    double hook_s;       /* time within the hooks of the pass that runs */
     bool asked_to_stop, log_failed;
     wk_train_totals_t totals;
 } trainer_t;
 
 /* One unit's figures, for the log. */
 typedef struct {
-    double begin, data_s, forward_s, backward_s;
+    double begin, end, data_s, forward_s, backward_s;
     wk_result_t result;
     wk_client_stats_t client;
 } unit_stats_t;
@@ -53,7 +55,9 @@ static hp_status_t final(void *context, int param, hp_error_t *err) {
     trainer_t *t = context;
     double begin = hp_clock();
     hp_status_t status = wk_client_final(t->client, param, err);
-    t->hook_s += hp_clock() - begin;
+    double end = hp_clock();
+    t->hook_s += end - begin;
+    hp_trace_span(t->row, HP_TRACE_PACK, begin, end, t->unit);
     return status;
 }
 
@@ -121,21 +125,36 @@ static hp_status_t prepare_validation(trainer_t *t, wk_model_limits_t *limits, h
     return HP_OK;
 }
 
+/* Rows with room for all spans that a step may have: for each parameter a wait and the handing over
+ * of its gradient. Waits that are cut up by other messages count as one, or nearly. */
+static hp_status_t open_trace(trainer_t *t, hp_trace_row_t **reading_p, hp_error_t *err) {
+    hp_trace_t *trace = t->options->trace;
+    const hp_params_t *params = t->options->params;
+    const size_t steps = (size_t)hp_trace_steps(trace) + 2, spans = 32 + 2 * (size_t)params->count;
+    HP_TRY(hp_trace_row(trace, "compute", "unit", 1, steps * spans, &t->row, err));
+    HP_TRY(hp_trace_row(trace, "data", "unit", 1, 4 * steps, reading_p, err));
+    return wk_client_trace(t->client, trace, t->row, err);
+}
+
 static hp_status_t prepare(trainer_t *t, hp_error_t *err) {
     const wk_train_options_t *o = t->options;
     const hp_config_t *config = o->config;
     HP_TRY(plan_batches(config, o->store, &t->sampler, &t->plan, err));
     wk_model_limits_t limits = t->plan.limits;
+    hp_trace_row_t *reading_row = NULL;
     HP_TRY(prepare_validation(t, &limits, err));
     HP_TRY(wk_model_create(config, &t->plan.shape, &limits, &t->model, err));
     HP_TRY(open_log(t, err));
     HP_TRY(wk_client_open(o->transport, config, o->params, &t->client, err));
+    HP_TRY(open_trace(t, &reading_row, err));
     wk_prefetch_options_t reading = {.store = o->store,
                                      .plan = &t->plan,
                                      .sampler = t->sampler,
                                      .depth = config->data.prefetch,
                                      .next = next_unit,
-                                     .context = t};
+                                     .context = t,
+                                     .row = reading_row,
+                                     .taker_row = t->row};
     return wk_prefetch_open(&reading, &t->prefetch, err);
 }
 
@@ -156,6 +175,7 @@ static hp_status_t compute(trainer_t *t, const wk_batch_t *batch, const float *w
                       .hooks = {.need = need, .final = final, .context = t}};
     wk_result_t *result = &stats->result;
     t->hook_s = 0;
+    t->unit = batch->unit;
     double begin = hp_clock();
     HP_TRY(wk_model_forward(t->model, weights, &batch->nn, &pass, result, err));
     double middle = hp_clock();
@@ -170,7 +190,10 @@ static hp_status_t compute(trainer_t *t, const wk_batch_t *batch, const float *w
                (unsigned long long)batch->unit);
     HP_TRY(send_sparse_rows(t, result, err));
     HP_TRY(wk_model_backward(t->model, weights, &batch->nn, &pass, grads, result, err));
-    stats->backward_s = hp_clock() - middle - t->hook_s;
+    double end = hp_clock();
+    stats->backward_s = end - middle - t->hook_s;
+    hp_trace_span(t->row, HP_TRACE_FORWARD, begin, middle, batch->unit);
+    hp_trace_span(t->row, HP_TRACE_BACKWARD, middle, end, batch->unit);
     return HP_OK;
 }
 
@@ -223,7 +246,7 @@ static void write_line(trainer_t *t, const wk_batch_t *batch, const unit_stats_t
     hp_metrics_t *m = t->metrics;
     const wk_result_t *r = &s->result;
     int questions = batch->nn.questions;
-    double elapsed = hp_clock() - s->begin;
+    double elapsed = s->end - s->begin;
     hp_metrics_int(m, "step", batch->step >= 0 ? batch->step : s->client.step);
     hp_metrics_int(m, "unit", (int64_t)batch->unit);
     hp_metrics_int(m, "start", t->options->start);
@@ -275,7 +298,9 @@ static hp_status_t evaluate(trainer_t *t, const wk_batch_t *batch, hp_error_t *e
     double begin = hp_clock();
     bool done = t->validate != NULL && wk_validate_part(t->validate, t->model, part.step, part.part,
                                                         part.parts, &scores, &why) == HP_OK;
-    t->totals.evaluate_s += hp_clock() - begin;
+    double end = hp_clock();
+    t->totals.evaluate_s += end - begin;
+    hp_trace_span(t->row, HP_TRACE_EVALUATE, begin, end, HP_TRACE_UNNUMBERED);
     return wk_client_evaluated(t->client, &part, done ? &scores : NULL, why.text, err);
 }
 
@@ -313,8 +338,11 @@ static hp_status_t loop(trainer_t *t, hp_error_t *err) {
         stats.client.wait_s = unit_s - unit_before;
         data_before = data_s;
         unit_before = unit_s;
+        stats.end = hp_clock();
+        hp_trace_span(t->row, HP_TRACE_STEP, stats.begin, stats.end, batch->unit);
         add_totals(&t->totals, batch, &stats, t->begin);
         write_line(t, batch, &stats);
+        if (t->totals.units == (uint64_t)hp_trace_steps(o->trace)) hp_trace_end(o->trace, o->log);
         if (o->progress != NULL) {
             wk_train_progress_t seen = {
                 .step = stats.client.step,
@@ -346,6 +374,7 @@ hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *total
             if (err != NULL) *err = closing;
         }
     }
+    hp_trace_end(options->trace, options->log);
     wk_validate_destroy(t.validate);
     wk_model_destroy(t.model);
     wk_sampler_destroy(t.sampler);

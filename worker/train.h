@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/params.h"
 #include "common/store.h"
+#include "common/trace.h"
 #include "common/transport.h"
 
 #include <stdatomic.h>
@@ -44,7 +45,8 @@ typedef struct {
     int worker;      /* 0, 1, ...: rank less the number of servers */
     int64_t start;   /* which start of the run this is, for the log */
     hp_log_t *log;
-    atomic_int *stop; /* set by a signal: the servers are asked to write a checkpoint and end */
+    hp_trace_t *trace; /* of the first units that it computes; NULL: none */
+    atomic_int *stop;  /* set by a signal: the servers are asked to write a checkpoint and end */
     /* Called after each unit; may be NULL. */
     void (*progress)(void *context, const wk_train_progress_t *progress);
     void *context;

@@ -73,6 +73,12 @@ hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp
     return HP_OK;
 }
 
+hp_status_t wk_client_trace(wk_client_t *c, hp_trace_t *trace, hp_trace_row_t *compute,
+                            hp_error_t *err) {
+    (void)c, (void)trace, (void)compute, (void)err;
+    return HP_OK;
+}
+
 hp_status_t wk_client_next_unit(wk_client_t *c, wk_unit_t *unit, hp_error_t *err) {
     (void)err;
     if (c->next == 5 && c->asked > c->refused) {

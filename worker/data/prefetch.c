@@ -66,9 +66,12 @@ static void ask_for_images(const wk_prefetch_t *p, int n) {
 static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_t *err) {
     wk_unit_t unit = {0};
     int n = 0;
+    double begin = hp_clock();
     set_asking(p, true);
     hp_status_t status = next_unit(p, count, &unit, &n, err);
     set_asking(p, false);
+    double asked = hp_clock();
+    hp_trace_span(p->options.row, HP_TRACE_WAIT, begin, asked, unit.unit);
     if (status != HP_OK) return status;
     if (unit.last) {
         *end_p = true;
@@ -86,6 +89,7 @@ static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_
                           &p->batch[slot], err));
     p->batch[slot].unit = unit.unit;
     p->batch[slot].step = unit.step;
+    hp_trace_span(p->options.row, HP_TRACE_READ, asked, hp_clock(), unit.unit);
     return HP_OK;
 }
 
@@ -158,9 +162,13 @@ hp_status_t wk_prefetch_take(wk_prefetch_t *p, const wk_batch_t **batch_p, hp_er
     hp_status_t status = HP_OK;
     pthread_mutex_lock(&p->mutex);
     while (p->filled == p->taken && !p->ended) {
-        double begin = hp_clock(), *cause = p->asking ? &p->unit_s : &p->data_s;
+        const bool unit = p->asking;
+        double begin = hp_clock();
         pthread_cond_wait(&p->changed, &p->mutex);
-        *cause += hp_clock() - begin;
+        double end = hp_clock();
+        *(unit ? &p->unit_s : &p->data_s) += end - begin;
+        hp_trace_extend(p->options.taker_row, unit ? HP_TRACE_WAIT : HP_TRACE_DATA, begin, end,
+                        HP_TRACE_UNNUMBERED);
     }
     if (p->filled > p->taken) {
         *batch_p = &p->batch[p->taken % (uint64_t)p->slots];

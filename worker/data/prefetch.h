@@ -3,6 +3,7 @@
 #define WK_PREFETCH_H
 
 #include "common/store.h"
+#include "common/trace.h"
 #include "worker/client.h"
 #include "worker/data/batch.h"
 #include "worker/data/sampler.h"
@@ -19,6 +20,8 @@ typedef struct {
     void *context;
     int part, parts;
     bool dealt;
+    /* NULL: no trace. What the thread does; what wk_prefetch_take waits for, in its caller's row */
+    hp_trace_row_t *row, *taker_row;
 } wk_prefetch_options_t;
 
 typedef struct wk_prefetch wk_prefetch_t;
