@@ -401,9 +401,12 @@ static void end(ps_server_t *s) {
     l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
     for (int i = 1; i < s->servers; i++) tell_end(s, i);
-    for (int i = 0; i < s->workers; i++) { /* one that is lost may live, and wait to come back */
-        bool unaware = s->verdict != HP_OK && s->worker[i].presence == PS_PRESENT;
-        if (unaware || s->worker[i].lost) tell_end(s, ps_worker_rank(s, i));
+    for (int i = 0; i < s->workers; i++) {
+        const ps_worker_t *w = &s->worker[i];
+        /* one that is lost may live, and wait to come back; one that has said goodbye may wait for
+         * another server, which is why the run ends */
+        if (w->lost || (s->verdict != HP_OK && w->incarnation > 0))
+            tell_end(s, ps_worker_rank(s, i));
     }
 }
 

@@ -387,10 +387,12 @@ static void log_line(ps_server_t *s, double now, bool final) {
     s->logged_made = s->made;
 }
 
+/* Something is under way to or from the worker. A gradient that is here whole is not, however long
+ * it waits for those of others. */
 static bool busy_with(const ps_server_t *s, int worker) {
     bool busy = s->worker[worker].sends > 0;
     for (int k = 0; k < s->slots; k++)
-        busy = busy || (s->slot[k].worker == worker && s->slot[k].state != PS_SLOT_FREE);
+        busy = busy || (s->slot[k].worker == worker && s->slot[k].pending > 0);
     return busy;
 }
 

@@ -141,10 +141,11 @@ static uint64_t first_seed(void) {
 }
 
 /* Each in a process of its own: a crash or a hang takes nothing with it. */
-static int in_process(hp_consistency_t consistency, int rank, uint64_t n, int (*body)(case_t *)) {
+static int in_process(hp_consistency_t consistency, int rank, uint64_t n, uint64_t seed,
+                      int (*body)(case_t *)) {
     static case_t c;
     int status = 0;
-    c = (case_t){.consistency = consistency, .rank = rank, .n = n, .seed = first_seed()};
+    c = (case_t){.consistency = consistency, .rank = rank, .n = n, .seed = seed};
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0) abort();
@@ -165,7 +166,7 @@ static int count_down(hp_consistency_t consistency, int rank, uint64_t stride) {
     uint64_t n = 1, runs = 0;
     int failed = 0, code = 0;
     for (; code != UNTOUCHED && failed < 5; n += stride, runs++) {
-        code = in_process(consistency, rank, n, run_case);
+        code = in_process(consistency, rank, n, first_seed(), run_case);
         if (code == 0 || code == UNTOUCHED) continue;
         fprintf(stderr, "%s, %s %d, number %" PRIu64 ": exit status %d\n", mode[consistency],
                 rank < 0 ? "allocations" : "messages of rank", rank, n, code);
@@ -200,8 +201,26 @@ static int run_eager(case_t *c) {
     return 0;
 }
 
+/* Longer than a worker that leaves would wait for the servers. */
+static void dawdle(int worker, int64_t own, int phase) {
+    if (worker == 1 && own == 0 && phase == 0) usleep((GIVE_UP_S + 30) * 1000000);
+}
+
+/* A worker leaves whose gradient waits on the servers for one of another, who takes its time. */
+static int run_leaving(case_t *c) {
+    make(c);
+    c->fake.quit_after = 1;
+    c->fake.moment = dawdle;
+    c->fake.peak = 0; /* which it would wait for */
+    schedule_run(c->seed, run_ranks, gave_up, c, &c->stats);
+    if (c->status != HP_OK) fail(c, "a worker that leaves was not answered");
+    (void)check_checkpoints(c, STEPS);
+    fake_end(&c->fake);
+    return 0;
+}
+
 static int whole(hp_consistency_t consistency, const char *what, int (*body)(case_t *)) {
-    int code = in_process(consistency, 0, 0, body);
+    int code = in_process(consistency, 0, 0, first_seed(), body);
     printf("%s, %s: exit status %d\n", mode[consistency], what, code);
     return code != 0;
 }
@@ -217,13 +236,16 @@ int main(void) {
         int m = strcmp(name, mode[HP_SYNC]) == 0 ? HP_SYNC : HP_ASYNC;
         if (strcmp(name, mode[HP_BOUNDED]) == 0) m = HP_BOUNDED;
         if (given == 2) return count_down((hp_consistency_t)m, rank, 1) > 0;
-        const int code = in_process((hp_consistency_t)m, rank, (uint64_t)number, run_case);
+        const int code =
+            in_process((hp_consistency_t)m, rank, (uint64_t)number, first_seed(), run_case);
         return code != 0 && code != UNTOUCHED;
     }
     for (int m = 0; m < 3; m++) {
         failed += whole((hp_consistency_t)m, "slow", run_slow);
         failed += whole((hp_consistency_t)m, "eager", run_eager);
     }
+    for (uint64_t seed = 1; seed <= 6; seed++) /* who has the lower unit changes with it */
+        failed += in_process(HP_SYNC, 0, 0, seed, run_leaving) != 0;
     for (rank = -1; rank < SERVERS + WORKERS; rank++) {
         const uint64_t stride = all ? 1 : rank < 0 ? 7 : 2;
         failed += count_down(HP_SYNC, rank, stride);
