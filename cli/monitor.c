@@ -113,9 +113,11 @@ static double median(int n, double *v) {
 static void put_run(const arguments_t *a, const hp_run_status_t *status, bool known,
                     const wk_run_log_t *log, const wk_log_window_t *window) {
     double rate = 0, loss = 0, accuracy = 0, time_s = 0, step = 0;
+    double repeated = known ? (double)status->units_repeated : 0;
     int workers = 0;
     for (int i = 0; i < log->files; i++) {
         const wk_log_window_t *w = &window[i];
+        if (log->file[i].server && w->lines > 0) repeated = fmax(repeated, w->units_repeated);
         if (log->file[i].server || w->lines == 0) continue;
         workers++;
         rate += w->examples_per_s;
@@ -140,6 +142,7 @@ static void put_run(const arguments_t *a, const hp_run_status_t *status, bool kn
     if (workers > 0)
         printf("\nloss %.4f   accuracy %.2f %%   %.1f examples/s by %d worker%s", loss / workers,
                100 * accuracy / workers, rate, workers, workers == 1 ? "" : "s");
+    if (repeated > 0) printf("\n%.0f units were computed again after a loss", repeated);
     printf("\n\n");
 }
 

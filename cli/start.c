@@ -380,14 +380,16 @@ void cli_write_loss(const cli_plan_t *plan, int64_t step, const char *why, hp_lo
     if (hp_run_status_read(plan->run, &now, NULL) != HP_OK || now.state != HP_RUN_RUNNING ||
         now.start != plan->start || !hp_run_ranks_claim(plan->run))
         return;
-    cli_write_status(plan, HP_RUN_FAILED, step, true, why, log);
+    const ps_outcome_t outcome = {.step = step};
+    cli_write_status(plan, HP_RUN_FAILED, &outcome, true, why, log);
 }
 
-void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, int64_t step, bool requeue,
-                      const char *message, hp_log_t *log) {
+void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, const ps_outcome_t *outcome,
+                      bool requeue, const char *message, hp_log_t *log) {
     hp_run_status_t status = {.state = state,
-                              .step = step,
+                              .step = outcome->step,
                               .steps = plan->steps,
+                              .units_repeated = (int64_t)outcome->units_repeated,
                               .start = plan->start,
                               .pid = getpid(),
                               .requeue = requeue};

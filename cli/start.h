@@ -8,6 +8,7 @@
 #include "common/run_folder.h"
 #include "common/store.h"
 #include "common/transport.h"
+#include "ps/server.h"
 #include "worker/model.h"
 
 #define CLI_PATH 1024
@@ -64,9 +65,9 @@ hp_status_t cli_start(const cli_train_args_t *args, hp_transport_t *transport, i
                       hp_log_t *log, cli_start_t *start, hp_error_t *err) HP_MUST_CHECK;
 void cli_start_release(cli_start_t *start);
 
-/* RUN/status as rank 0 writes it; failures go to the log. */
-void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, int64_t step, bool requeue,
-                      const char *message, hp_log_t *log);
+/* RUN/status as rank 0 writes it; failures go to the log. outcome: step and units_repeated. */
+void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, const ps_outcome_t *outcome,
+                      bool requeue, const char *message, hp_log_t *log);
 
 /* The same by another rank, where rank 0 is lost: the run failed and is to be started again. The
  * first rank that calls it writes. */

@@ -219,19 +219,19 @@ static hp_status_t conclude(rank_t *rank, hp_status_t status, const ps_outcome_t
                             hp_error_t *err) {
     const cli_plan_t *plan = &rank->start.plan;
     if (status != HP_OK) {
-        cli_write_status(plan, HP_RUN_FAILED, outcome->step,
+        cli_write_status(plan, HP_RUN_FAILED, outcome,
                          hp_status_exit_code(status) == 3 && status != HP_NONFINITE, err->text,
                          rank->log);
         return status;
     }
     cli_closing_table(plan, outcome, stdout);
     if (!outcome->stopped) {
-        cli_write_status(plan, HP_RUN_DONE, outcome->step, false,
+        cli_write_status(plan, HP_RUN_DONE, outcome, false,
                          outcome->early ? "ended early: no evaluation was better any more" : "",
                          rank->log);
         return HP_OK;
     }
-    cli_write_status(plan, HP_RUN_STOPPED, outcome->step, true, "stopped with a checkpoint",
+    cli_write_status(plan, HP_RUN_STOPPED, outcome, true, "stopped with a checkpoint",
                      rank->log);
     return hp_fail(err, HP_INTERRUPTED,
                    "stopped at step %" PRId64
@@ -276,8 +276,8 @@ static hp_status_t one_process(rank_t *rank, const cli_train_args_t *args, hp_er
     HP_TRY(cli_start(args, NULL, 2, rank->log, &rank->start, err));
     hp_transport_t *endpoint[2] = {NULL, NULL};
     HP_TRY(hp_transport_loopback(2, endpoint, err));
-    cli_write_status(&rank->start.plan, HP_RUN_RUNNING, 0, true, "", rank->log);
     ps_outcome_t outcome = {0};
+    cli_write_status(&rank->start.plan, HP_RUN_RUNNING, &outcome, true, "", rank->log);
     hp_status_t status = run_both(rank, endpoint, &outcome, err);
     for (int i = 0; i < 2; i++) hp_transport_close(endpoint[i], rank->clean);
     return conclude(rank, status, &outcome, err);
@@ -299,7 +299,7 @@ static hp_status_t one_rank(rank_t *rank, const cli_train_args_t *args, hp_error
     if (plan->trace > 0) rank->clock = cli_trace_clock(rank->transport, CLOCK_LIMIT_S);
     if (self >= plan->servers) return work(rank, rank->transport, err);
     ps_outcome_t outcome = {0};
-    if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, 0, true, "", rank->log);
+    if (self == 0) cli_write_status(plan, HP_RUN_RUNNING, &outcome, true, "", rank->log);
     hp_status_t status = serve(rank, rank->transport, &outcome, err);
     rank->clean = outcome.clean;
     if (outcome.lead_lost) cli_write_loss(plan, outcome.step, err->text, rank->log);

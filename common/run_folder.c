@@ -169,6 +169,7 @@ hp_status_t hp_run_status_write(const char *run, const hp_run_status_t *status, 
     KEY("state"), KEY(state_name[status->state]);
     KEY("step"), yajl_gen_integer(gen, status->step);
     KEY("steps"), yajl_gen_integer(gen, status->steps);
+    KEY("units_repeated"), yajl_gen_integer(gen, status->units_repeated);
     KEY("start"), yajl_gen_integer(gen, status->start);
     KEY("host"), KEY(status->host);
     KEY("pid"), yajl_gen_integer(gen, status->pid);
@@ -217,6 +218,7 @@ hp_status_t hp_run_status_read(const char *run, hp_run_status_t *status, hp_erro
     if (tree == NULL) return hp_fail(err, HP_CORRUPT, "'%s' is not a run's status", path);
     hp_run_status_t out = {.step = get_int(tree, "step"),
                            .steps = get_int(tree, "steps"),
+                           .units_repeated = get_int(tree, "units_repeated"),
                            .start = get_int(tree, "start"),
                            .pid = get_int(tree, "pid")};
     get_text(tree, "state", state, sizeof state);

@@ -1,11 +1,12 @@
 /* The folder of a run: RUN/config.yaml, checkpoints/, log/, eval/, ranks/, `lock` and `status`.
  *
  * RUN/status is one JSON object that scripts and supervisors read. It is replaced atomically:
- *   {"state": "running"|"done"|"stopped"|"failed", "step", "steps", "start", "host", "pid", "time",
- *    "requeue": true|false, "message": "..."}
+ *   {"state": "running"|"done"|"stopped"|"failed", "step", "steps", "units_repeated", "start",
+ *    "host", "pid", "time", "requeue": true|false, "message": "..."}
  * `start` counts how often the run was started (1 the first time); log lines carry it too. `time`
- * is seconds since 1970. `requeue` says whether starting again with --resume makes sense. A status
- * that says "running" while nobody holds the lock was left by a run that died. */
+ * is seconds since 1970. `requeue` says whether starting again with --resume makes sense.
+ * `units_repeated` counts batches that were handed out again, after a loss, though some server may
+ * have used them, in all starts; it is known at the end. A status that says "running" while nobody holds the lock was left by a run that died. */
 #ifndef HP_RUN_FOLDER_H
 #define HP_RUN_FOLDER_H
 
@@ -22,6 +23,7 @@ typedef enum { HP_RUN_RUNNING, HP_RUN_DONE, HP_RUN_STOPPED, HP_RUN_FAILED } hp_r
 typedef struct {
     hp_run_state_t state;
     int64_t step, steps; /* reached, and where the run ends */
+    int64_t units_repeated;
     int64_t start;
     char host[256];
     int64_t pid;

@@ -34,6 +34,12 @@ kill -9 "$(pid_of 2)"
 wait $run || fail "with a spare: exit status $?: $(cat "$work/out")"
 grep -q "spare worker 2 on .* takes the place" "$work/out" || fail "no spare took over: $(cat "$work/out")"
 [ -s "$work/run/log/worker-0002.jsonl" ] || fail "the spare did nothing"
+# What the killed worker had is counted, in the status, the closing table and the monitor.
+repeated=$(sed -nE 's/.*"units_repeated":([0-9]+),.*/\1/p' "$work/run/status")
+[ "${repeated:-0}" -gt 0 ] || fail "no repeated units in the status: $(cat "$work/run/status")"
+grep -q ", $repeated repeated" "$work/out" || fail "the closing table does not say $repeated repeated: $(cat "$work/out")"
+"$HANPS" monitor "$work/run" | grep -q "^$repeated units were computed again after a loss" || fail "monitor: $("$HANPS" monitor "$work/run")"
+grep -q '"units_repeated":0,' "$work/one/status" || fail "one process repeated something: $(cat "$work/one/status")"
 same "$work/one" "$work/run" "with a worker killed and a spare in its place"
 
 start 4 --servers 1 --spares 1 --set run.steps=1000000 --set cluster.on_worker_loss=stop

@@ -212,5 +212,6 @@ wk_log_window_t wk_log_window(const wk_log_file_t *file, double seconds) {
     w.sent_per_s = rate_of(file, first, WK_LOG_SENT_BYTES);
     w.adam_share = rate_of(file, first, WK_LOG_ADAM_S);
     w.queue = at(file, last, WK_LOG_QUEUE);
+    w.units_repeated = at(file, last, WK_LOG_UNITS_REPEATED);
     return w;
 }

@@ -33,7 +33,8 @@
     X(RECEIVED_BYTES, "received_bytes")                                                            \
     X(SENT_BYTES, "sent_bytes")                                                                    \
     X(ADAM_S, "adam_s")                                                                            \
-    X(QUEUE, "queue")
+    X(QUEUE, "queue")                                                                              \
+    X(UNITS_REPEATED, "units_repeated")
 
 typedef enum {
 #define WK_LOG_ENUM(name, key) WK_LOG_##name,
@@ -77,6 +78,7 @@ typedef struct {
     double examples_per_s, step_s;                                       /* step_s: mean */
     double share[WK_LOG_PHASES];                                         /* of its time */
     double updates_per_s, received_per_s, sent_per_s, adam_share, queue; /* of a server */
+    double units_repeated;                                               /* of server 0 */
 } wk_log_window_t;
 
 wk_log_window_t wk_log_window(const wk_log_file_t *file, double seconds);
