@@ -36,12 +36,25 @@ look one 0001 1 1 20
 "$HANPS" train "$work/config.yaml" --run "$work/plain" --set run.steps=10 >"$work/out" 2>&1 || fail "plain: $(cat "$work/out")"
 same "$work/one" "$work/plain" "a trace changes bits"
 
-# A rank's part is missing: the others are not lost.
-rm "$work/async/trace/start-0001/rank-0002-of-0004.json"
-"$HANPS" report "$work/async" --trace --out "$work/rest.json" >"$work/name" 2>"$work/out" || fail "a part is missing: $(cat "$work/out")"
-grep -q 'rank 2 of 4 left no part' "$work/out" || fail "the missing part is not named: $(cat "$work/out")"
-python3 -c 'import json, sys; assert {e["pid"] for e in json.load(open(sys.argv[1]))} == {0, 1, 3}' "$work/rest.json" ||
-    fail "the rest of the trace"
+# A rank is killed: it leaves no part, the others' are not lost.
+timeout 100 mpirun --enable-recovery --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -np 4 "$HANPS" train \
+    "$work/config.yaml" --run "$work/killed" --servers 2 --set cluster.consistency=async --set run.steps=100000 \
+    --set cluster.dead_seconds=2 --trace 1000 >"$work/out" 2>&1 &
+for _ in $(seq 300); do
+    sleep 0.1
+    [ -s "$work/killed/log/worker-0000.jsonl" ] && [ -s "$work/killed/log/worker-0001.jsonl" ] && break
+done
+kill -KILL "$(sed -E 's/.*"pid":([0-9]+).*/\1/' "$work/killed/ranks/0003")" || fail "killed: no worker: $(cat "$work/out")"
+"$HANPS" stop "$work/killed" >"$work/stop" 2>&1 || fail "killed: $(cat "$work/stop" "$work/out")"
+wait
+"$HANPS" report "$work/killed" --trace --out "$work/rest.json" >"$work/name" 2>"$work/said" || fail "killed: $(cat "$work/said")"
+[ "$(cat "$work/said")" = 'hanps report: rank 3 of 4 left no part of the trace' ] || fail "killed: $(cat "$work/said")"
+python3 -c '
+import json, sys
+events = json.load(open(sys.argv[1]))
+assert {e["pid"] for e in events} == {0, 1, 2}
+assert any(e["name"] == "step" for e in events)
+' "$work/rest.json" || fail "killed: the rest of the trace"
 
 # Where it cannot be written the run goes on.
 : >"$work/plain/trace"

@@ -71,7 +71,9 @@ static hp_status_t fill(wk_prefetch_t *p, uint64_t count, bool *end_p, hp_error_
     hp_status_t status = next_unit(p, count, &unit, &n, err);
     set_asking(p, false);
     double asked = hp_clock();
-    hp_trace_span(p->options.row, HP_TRACE_WAIT, begin, asked, unit.unit);
+    const bool none = unit.last || unit.evaluate;
+    hp_trace_span(p->options.row, HP_TRACE_WAIT, begin, asked,
+                  none ? HP_TRACE_UNNUMBERED : unit.unit);
     if (status != HP_OK) return status;
     if (unit.last) {
         *end_p = true;
