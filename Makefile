@@ -39,7 +39,7 @@ BUILD := build/$(SANITIZER)
 endif
 
 # What is missing is said before the first file is compiled, by the targets that compile.
-NODEPS := help deps deps-check demo test check bench cluster sanitize format clean
+NODEPS := help deps deps-check demo test check bench cluster plan-check sanitize format clean
 ifneq ($(filter-out $(NODEPS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell \
   for m in $(MODULES) $(TEST_MODULES); do pkg-config --exists $$m 2>/dev/null || echo $$m; done; \
@@ -243,6 +243,11 @@ chaos: all $(FAULT) $(PRELOAD) ## 5,000 schedules, and 100 runs that lose a rank
 cluster: deps ## the tests of a cluster of network namespaces, with outages of a minute and slow hosts
 	@$(PARALLEL) tests
 	@HANPS_LONG=1 tests/run --build $(BUILD) --kinds cluster --timeout 1800
+
+.PHONY: plan-check
+plan-check: deps ## what hanps plan says, beside what runs in network namespaces do
+	@$(PARALLEL) all
+	@HANPS_LONG=1 HANPS=$(abspath $(BUILD)/hanps) BUILD=$(abspath $(BUILD)) bash tests/cluster/test_plan.sh
 
 .PHONY: fuzz
 fuzz: deps ## libFuzzer over everything that is imported; FUZZ_SECONDS=60 for each target

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define PAYLOAD 0.94  /* of a link's bits at Ethernet's 1,500 bytes: the rest is headers */
+#define LESS    0.9   /* of a link: chunks are not dealt quite evenly */
 #define EAGER   65536 /* bytes; of more Open MPI first asks the receiver */
 
 typedef struct {
@@ -284,14 +285,12 @@ static load_t load_of(const plan_t *p, int host) {
     return load;
 }
 
-/* A slot is taken while its push travels and is applied: at their real rates, whatever else costs
- * nothing. */
+/* A slot is taken while its push travels, as fast as one link lets it, and is applied: at their
+ * real rates, whatever else costs nothing. */
 static double slot_time(const plan_t *p, double apply) {
     const plan_work_t *w = p->work;
-    const double servers = p->layout->servers, slots = w->config->cluster.slots;
     const double link = smaller(w->bandwidth * PAYLOAD, w->rates.message);
-    return p->push_all / smaller(link, link * servers / slots) + 3 * w->latency + w->rates.reply +
-           apply;
+    return p->push_all / link + 3 * w->latency + w->rates.reply + apply;
 }
 
 static double slot_bound(const plan_t *p, double apply) {
@@ -383,7 +382,7 @@ static double rounds(plan_t *p, const shared_t *all, bool *shared_p) {
             double pushing = p->link, pulling = p->link;
             if (p->sync && all->pushing > 0) pushing = smaller(pushing, remote_push / all->pushing);
             if (p->sync && all->pulling > 0) pulling = smaller(pulling, remote_pull / all->pulling);
-            *shared_p = *shared_p || pushing < p->link || pulling < p->link;
+            *shared_p = *shared_p || pushing < LESS * p->link || pulling < LESS * p->link;
             time = larger(cycle_time(p, h, pushing, pulling), cores_bound(p, h));
         }
         slowest = larger(slowest, time);

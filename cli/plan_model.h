@@ -73,7 +73,7 @@ hp_status_t plan_predict(const plan_work_t *work, const plan_layout_t *layout,
                          plan_result_t *result, hp_error_t *err) HP_MUST_CHECK;
 
 /* Distinct words among so many drawn from a vocabulary as in a text: the word of rank r comes in
- * proportion to 1/r (Zipf). */
+ * proportion to 1/r (Zipf). Real questions, which repeat their beginnings, have a third fewer. */
 double plan_distinct_words(int vocabulary, double tokens);
 
 #endif
