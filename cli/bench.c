@@ -22,8 +22,9 @@ static const char usage[] =
     "to\n"
     "warm up; the table has their median. The rate of a large sgemm is measured in the same run.\n"
     "Then, with the first CONFIG that reads features, the whole of training: one server and one\n"
-    "worker in one process, from a store in TMPDIR; and the parameter server alone, with a worker\n"
-    "that computes nothing.\n\n"
+    "worker in one process, from a store in TMPDIR; evaluation from that store, beside forward "
+    "alone;\n"
+    "and the parameter server alone, with a worker that computes nothing.\n\n"
     "  --small      a tiny shape and one step: only to see that it works\n"
     "  --json FILE  the figures as JSON: a work is named by its CONFIG's file\n";
 
@@ -92,6 +93,7 @@ static hp_status_t whole(const options_t *options, const hp_config_t *config,
     fflush(stdout);
     HP_TRY(cli_bench_run(config, &work->shape, work->questions_per_image, &report->run, err));
     report->trained = work;
+    cli_bench_print_evaluation(report);
     HP_TRY(cli_bench_server(config, &work->shape, options->small ? 4 : 30, options->small ? 0.1 : 3,
                             &report->server, err));
     cli_bench_print_server(report);

@@ -3,6 +3,7 @@
 #include "common/file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <yajl/yajl_gen.h>
@@ -31,6 +32,21 @@ void cli_bench_print_case(void *report, const cli_bench_case_t *c) {
            c->questions / c->step_s, c->median.forward_s, c->median.backward_s,
            c->median.embed_backward_s, cli_bench_flops(c) * 1e-9,
            cli_bench_flops(c) / c->step_s * 1e-9, 100 * share(report, c));
+    fflush(stdout);
+}
+
+/* Evaluation at best: forward alone, the batch in memory, as the model selects. */
+static double forward_rate(const cli_bench_work_t *work) {
+    for (int i = 0; i < work->cases; i++)
+        if (strcmp(work->of[i].name, "own") == 0)
+            return work->of[i].questions / work->of[i].median.forward_s;
+    return NAN;
+}
+
+void cli_bench_print_evaluation(const cli_bench_report_t *report) {
+    const double forward = forward_rate(report->trained);
+    printf("\nEvaluation: %.1f examples/s, %.0f%% of forward alone (%.1f)\n",
+           report->run.evaluated_per_s, 100 * report->run.evaluated_per_s / forward, forward);
     fflush(stdout);
 }
 
@@ -110,6 +126,15 @@ static void put_run(yajl_gen gen, const cli_bench_run_t *run) {
     yajl_gen_map_close(gen);
 }
 
+static void put_evaluation(yajl_gen gen, const cli_bench_report_t *report) {
+    open_map(gen, "evaluation");
+    put_text(gen, "title", "one process, from LMDB; its floor is forward alone");
+    put_number(gen, "examples_per_s", report->run.evaluated_per_s);
+    put_number(gen, "share_of_forward",
+               report->run.evaluated_per_s / forward_rate(report->trained));
+    yajl_gen_map_close(gen);
+}
+
 static void put_server(yajl_gen gen, const cli_bench_server_t *server) {
     open_map(gen, "server");
     put_text(gen, "title", "the parameter server, and a worker that computes nothing");
@@ -131,6 +156,7 @@ static void put_report(yajl_gen gen, const cli_bench_report_t *report) {
         for (int i = 0; i < work->cases; i++) put_case(gen, report, &work->of[i]);
         if (work == report->trained) {
             put_run(gen, &report->run);
+            put_evaluation(gen, report);
             put_server(gen, &report->server);
         }
         yajl_gen_map_close(gen);

@@ -22,6 +22,7 @@ typedef struct {
 void cli_bench_print_machine(const cli_bench_report_t *report);
 void cli_bench_print_work(const cli_bench_work_t *work);
 void cli_bench_print_case(void *report, const cli_bench_case_t *which);
+void cli_bench_print_evaluation(const cli_bench_report_t *report);
 void cli_bench_print_server(const cli_bench_report_t *report);
 
 hp_status_t cli_bench_write(const cli_bench_report_t *report, const char *path,

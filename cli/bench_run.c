@@ -1,10 +1,13 @@
 #include "cli/bench_run.h"
 
 #include "cli/command.h"
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include "common/store_write.h"
+#include "worker/evaluate.h"
+#include "worker/trained.h"
 
 #include <ftw.h>
 #include <getopt.h>
@@ -154,6 +157,67 @@ static hp_status_t read_totals(const places_t *at, cli_bench_run_t *out, hp_erro
     return HP_OK;
 }
 
+/* Of an evaluation: examples after the first batch, and the time they took. */
+typedef struct {
+    double first, last; /* clock */
+    int batches;
+} evaluated_t;
+
+static hp_status_t pass_over(void *context, const wk_answered_t *answered, hp_error_t *err) {
+    (void)context;
+    (void)answered;
+    (void)err;
+    return HP_OK;
+}
+
+static hp_status_t note_batch(void *context, const wk_result_t *result, hp_error_t *err) {
+    evaluated_t *e = context;
+    (void)result;
+    (void)err;
+    e->last = hp_clock();
+    if (e->batches++ == 0) e->first = e->last;
+    return HP_OK;
+}
+
+/* run.steps times over the store, which has a few batches; the first of each is not counted: it is
+ * not read beside the computation of another. */
+static hp_status_t evaluate_trained(const wk_trained_t *trained, double *rate_p, hp_error_t *err) {
+    const hp_store_info_t *info = hp_store_info(trained->store);
+    wk_model_limits_t limits;
+    wk_model_t *model = NULL;
+    evaluated_t e;
+    wk_evaluation_t ignored;
+    wk_evaluate_options_t options = {.config = &trained->config,
+                                     .store = trained->store,
+                                     .split = &info->split[0],
+                                     .weights = trained->weights,
+                                     .each = pass_over,
+                                     .batch = note_batch,
+                                     .context = &e};
+    HP_TRY(wk_evaluate_limits(&options, &limits, err));
+    HP_TRY(wk_model_create(&trained->config, &trained->shape, &limits, &model, err));
+    options.model = model;
+    hp_status_t status = HP_OK;
+    double seconds = 0, batches = 0;
+    for (int64_t i = 0; i < trained->config.run.steps && status == HP_OK; i++) {
+        e = (evaluated_t){0};
+        status = wk_evaluate(&options, &ignored, err);
+        seconds += e.last - e.first;
+        batches += e.batches - 1;
+    }
+    wk_model_destroy(model);
+    *rate_p = batches * trained->config.data.batch_size / seconds;
+    return status;
+}
+
+static hp_status_t evaluate(const places_t *at, cli_bench_run_t *out, hp_error_t *err) {
+    wk_trained_t trained = {0};
+    hp_status_t status = wk_trained_open(at->run, "last", 0, NULL, &trained, err);
+    if (status == HP_OK) status = evaluate_trained(&trained, &out->evaluated_per_s, err);
+    wk_trained_close(&trained);
+    return status;
+}
+
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
     (void)info;
     (void)kind;
@@ -175,7 +239,8 @@ static hp_status_t train(const hp_config_t *config, const wk_model_shape_t *shap
     char *argv[] = {command, at->config, option, at->run, NULL};
     optind = 0; /* getopt_long begins anew */
     HP_TRY(cli_train(4, argv, err));
-    return read_totals(at, out, err);
+    HP_TRY(read_totals(at, out, err));
+    return evaluate(at, out, err);
 }
 
 hp_status_t cli_bench_folder(char folder[CLI_BENCH_FOLDER], hp_error_t *err) {

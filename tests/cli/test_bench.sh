@@ -25,6 +25,9 @@ assert server["updates_per_s"] > 0 and server["bytes_per_s"] > 0 and server["sma
 assert 0 <= server["idle_share"] < 2 and server["parameters"] > 1000
 train = cases["train"]
 assert train["examples_per_s"] > 0 and train["forward_s"] > 0 and train["seconds"] >= train["backward_s"]
+evaluation = cases["evaluation"]
+forward = 12 / cases["own"]["forward_s"]
+assert evaluation["examples_per_s"] > 0 and abs(evaluation["share_of_forward"] * forward / evaluation["examples_per_s"] - 1) < 1e-3
 same, different, everything = (cases[n] for n in ("same", "different", "all"))
 assert same["cells_selected"] == 3 * 16 and different["cells_selected"] == 12 * 16 and everything["cells_selected"] == 300
 assert same["forward_flop"] <= everything["forward_flop"]
