@@ -118,6 +118,7 @@ static hp_status_t run(job_t *job, hp_error_t *err) {
         wk_result_t result = {0};
         HP_TRY(
             wk_model_forward(job->model, job->options->weights, &batch->nn, &pass, &result, err));
+        pass.same_weights = true;
         job->examples += (uint64_t)batch->nn.questions;
         job->labelled += (uint64_t)result.labelled;
         job->loss += result.loss_sum;

@@ -42,6 +42,7 @@ typedef struct {
 
 typedef struct {
     bool train;                  /* dropout on */
+    bool same_weights;           /* as in the model's pass before: not rounded to bf16 again */
     uint64_t seed;               /* of random choices, with batch->key */
     const wk_selection_t *fixed; /* NULL: the model selects */
     wk_model_hooks_t hooks;

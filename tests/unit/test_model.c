@@ -298,6 +298,31 @@ static void test_engines(void **state) {
     }
 }
 
+/* Weights said to be those of the pass before are not rounded again, and the bits are the same. */
+static void test_same_weights(void **state) {
+    (void)state;
+    if (!hp_gemm_has_engine()) skip();
+    static const hp_aggregate_t aggregate[] = {HP_AGGREGATE_SUM, HP_AGGREGATE_PAIRWISE,
+                                               HP_AGGREGATE_RELATION};
+    for (size_t a = 0; a < sizeof aggregate / sizeof *aggregate; a++) {
+        const kind_t kind = {
+            .attention = HP_ATTEND_HAN, .aggregate = aggregate[a], .precision = HP_BF16};
+        setup_t s;
+        open_kind(&s, &kind, 1);
+        const double first = forward(&s);
+        s.pass.same_weights = true;
+        assert_true(forward(&s) == first);
+        for (int p = 0; p < s.params->count; p++) /* matrices that products read */
+            for (int64_t i = 0; i < s.params->param[p].count; i++)
+                if (s.params->param[p].dims == 2 && !s.params->param[p].sparse_rows)
+                    s.weights[s.params->param[p].offset + i] *= 1.5f;
+        assert_true(forward(&s) == first);
+        s.pass.same_weights = false;
+        assert_true(forward(&s) != first);
+        close_setup(&s);
+    }
+}
+
 /* Cells that come rounded: the bits of the model that rounds them itself. */
 static void test_rounded_cells(void **state) {
     (void)state;
@@ -397,9 +422,9 @@ static void test_same_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),           cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_engines),          cmocka_unit_test(test_rounded_cells),
-        cmocka_unit_test(test_bf16_learns),      cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_allocates_nothing)};
+        cmocka_unit_test(test_learns),        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_engines),       cmocka_unit_test(test_same_weights),
+        cmocka_unit_test(test_rounded_cells), cmocka_unit_test(test_bf16_learns),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_allocates_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
