@@ -46,17 +46,20 @@ static const char usage[] =
     "question\n"
     "                         has two answers)\n\n"
     "features:\n"
-    "  --features PATH        an HDF5 or safetensors file, a TSV file of bottom-up-attention, or "
-    "a\n"
-    "                         folder with a .npy, .npz or raw file for each image; none: the "
-    "store\n"
-    "                         has questions only\n"
+    "  --features PATH        an HDF5 or safetensors file, a TSV file of bottom-up-attention, a "
+    "folder\n"
+    "                         with a .npy, .npz or raw file for each image, or a store; several "
+    "times:\n"
+    "                         all of their images; none: the store has questions only\n"
     "  --features-dataset N   the array in the HDF5, safetensors or .npz file (features; of .npz\n"
     "                         also the only one)\n"
     "  --ids-dataset N        the images' ids in it; '' where the id is the row, from 0 (ids)\n"
     "  --ids FILE             the images' ids in a text file instead, one a line in the rows' "
-    "order\n"
-    "  --names PATTERN        file names in a folder, %d, %012d or %s for the id (%d.npy)\n"
+    "order;\n"
+    "                         one for each --features\n"
+    "  --names PATTERN        file names in a folder, or names in a store or in --ids that are "
+    "more\n"
+    "                         than the id: %d, %012d or %s stands for it (%d.npy)\n"
     "  --layout L             order of the axes: nhwc, nchw, ncellsc, nccells (nhwc); a file for\n"
     "                         one image leaves out N, and its cells may be fewer than others' in\n"
     "                         ncellsc and nccells. ragged: the cells of all images in one axis\n"
@@ -84,13 +87,16 @@ static const char usage[] =
     "  --pictures FOLDER      PNG or JPEG files\n"
     "  --picture-names P      %d, %012d or %s for the id, * before it (%d.jpg)\n";
 
-enum { MAX_SPLITS = 16, TEXT = 8192 };
+enum { MAX_SPLITS = 16, MAX_FEATURES = 16, TEXT = 8192 };
 
 typedef struct {
     wk_vqa_import_t import;
     wk_vqa_split_t split[MAX_SPLITS];
-    wk_features_options_t features;
-    bool has_features, has_metric;
+    /* features[0] has the options, which are the same of all. */
+    wk_features_options_t features[MAX_FEATURES];
+    const char *path[MAX_FEATURES], *ids_file[MAX_FEATURES];
+    int paths, ids_files;
+    bool has_metric;
     char *list[2 * MAX_SPLITS * WK_VQA_FILES]; /* copies that were cut at commas */
     int lists;
     char command[TEXT], sizes[256];
@@ -138,8 +144,9 @@ static hp_status_t add_split(arguments_t *a, const char *name, hp_error_t *err) 
 
 static hp_status_t set_grid(arguments_t *a, const char *text, hp_error_t *err) {
     char after;
-    if (sscanf(text, "%5dx%5d%c", &a->features.grid_height, &a->features.grid_width, &after) != 2 ||
-        a->features.grid_height < 1 || a->features.grid_width < 1)
+    if (sscanf(text, "%5dx%5d%c", &a->features[0].grid_height, &a->features[0].grid_width,
+               &after) != 2 ||
+        a->features[0].grid_height < 1 || a->features[0].grid_width < 1)
         return hp_fail(err, HP_INPUT, "--grid %s: HEIGHTxWIDTH is allowed, as in 10x10", text);
     return HP_OK;
 }
@@ -154,7 +161,7 @@ static hp_status_t set_shape(arguments_t *a, const char *text, hp_error_t *err) 
         unsigned long long size = *at == '*' ? 0 : strtoull(at, &end, 10);
         good = *at == '*' || (isdigit((unsigned char)*at) && size > 0 && size <= 1 << 24);
         open += *at == '*';
-        a->features.raw_size[dims++] = size;
+        a->features[0].raw_size[dims++] = size;
         at = *at == '*' ? at + 1 : end;
         if (!good || *at != 'x') break;
         at++;
@@ -163,7 +170,7 @@ static hp_status_t set_shape(arguments_t *a, const char *text, hp_error_t *err) 
         return hp_fail(err, HP_INPUT,
                        "--shape %s: two or three numbers are allowed, as in 36x2048, one of them *",
                        text);
-    a->features.raw_dims = dims;
+    a->features[0].raw_dims = dims;
     return HP_OK;
 }
 
@@ -178,8 +185,8 @@ static hp_status_t set_sizes(arguments_t *a, const char *text, hp_error_t *err) 
                        "image_w,image_h",
                        text);
     *comma = '\0';
-    a->features.width_dataset = a->sizes;
-    a->features.height_dataset = comma + 1;
+    a->features[0].width_dataset = a->sizes;
+    a->features[0].height_dataset = comma + 1;
     return HP_OK;
 }
 
@@ -264,29 +271,32 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
         a->import.out = value;
         return HP_OK;
     case FEATURES:
-        a->features.path = value;
-        a->has_features = true;
+        if (a->paths == MAX_FEATURES)
+            return hp_fail(err, HP_INPUT, "--features: at most %d", MAX_FEATURES);
+        a->path[a->paths++] = value;
         return HP_OK;
     case DATASET:
-        a->features.dataset = value;
+        a->features[0].dataset = value;
         return HP_OK;
     case IDS_FILE:
-        a->features.ids_file = value;
+        if (a->ids_files == MAX_FEATURES)
+            return hp_fail(err, HP_INPUT, "--ids: at most %d", MAX_FEATURES);
+        a->ids_file[a->ids_files++] = value;
         return HP_OK;
     case RANGES:
-        a->features.ranges_dataset = value;
+        a->features[0].ranges_dataset = value;
         return HP_OK;
     case BOXES:
-        a->features.boxes_dataset = value;
+        a->features[0].boxes_dataset = value;
         return HP_OK;
     case IDS:
-        a->features.ids_dataset = value;
+        a->features[0].ids_dataset = value;
         return HP_OK;
     case NAMES:
-        a->features.pattern = value;
+        a->features[0].pattern = value;
         return HP_OK;
     case LAYOUT:
-        return wk_layout_parse(value, &a->features.layout, err) == HP_OK
+        return wk_layout_parse(value, &a->features[0].layout, err) == HP_OK
                    ? HP_OK
                    : hp_fail_prefix(err, "--layout");
     case GRID:
@@ -298,7 +308,7 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
     case SIZES:
         return set_sizes(a, value, err);
     case RAW_DTYPE:
-        return cli_parse_dtype("--raw-dtype", value, &a->features.raw_dtype, err);
+        return cli_parse_dtype("--raw-dtype", value, &a->features[0].raw_dtype, err);
     case ENCODING:
         return cli_parse_encoding(value, &a->import.encoding, err);
     case MISSING:
@@ -322,6 +332,22 @@ static hp_status_t set_image_option(arguments_t *a, int option, char *value, hp_
     }
 }
 
+/* The sources of features, each with the next. */
+static hp_status_t set_features(arguments_t *a, hp_error_t *err) {
+    if (a->ids_files > 0 && a->ids_files != a->paths)
+        return hp_fail(err, HP_INPUT, "--ids: %d files for %d --features: one for each is needed",
+                       a->ids_files, a->paths);
+    for (int i = 0; i < a->paths; i++) {
+        a->features[i] = a->features[0];
+        a->features[i].path = a->path[i];
+        a->features[i].ids_file = a->ids_files > 0 ? a->ids_file[i] : NULL;
+        a->features[i].next = NULL;
+        if (i > 0) a->features[i - 1].next = &a->features[i];
+    }
+    if (a->paths > 0) a->import.features = a->features;
+    return HP_OK;
+}
+
 static hp_status_t check(arguments_t *a, hp_error_t *err) {
     if (a->import.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
     if (a->import.lines > 0 && a->import.splits > 0)
@@ -334,8 +360,7 @@ static hp_status_t check(arguments_t *a, hp_error_t *err) {
     a->import.split = a->split;
     if (a->import.answers == 0)
         a->import.answers = a->import.least_answer > 1 ? INT32_MAX - 1 : 1000;
-    if (a->has_features) a->import.features = &a->features;
-    return HP_OK;
+    return set_features(a, err);
 }
 
 /* What stands after the options: the format, and files of JSON Lines. */
@@ -426,7 +451,7 @@ hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
                                                    .raw_dtype = HP_DTYPE_F32};
     cli_import_line_t line;
     cli_import_line_begin(&line);
-    arguments_t a = {.features = features};
+    arguments_t a = {.features = {features}};
     a.import = (wk_vqa_import_t){.dtype = HP_DTYPE_F16,
                                  .picture_pattern = "%d.jpg",
                                  .pixel_pattern = "%d.jpg",

@@ -3,7 +3,7 @@
 cells of 2048 channels, or any layer of any torchvision model.
 
     deploy/extract_features.py pictures/ --out data/features
-    hanps data merge ... # or make questions: 'hanps data import' reads .npy files that --npy writes
+    hanps data import vqa --questions ... --features data/features --names 'COCO_*_%012d' --out data/vqa
 
 Needs torch, torchvision, pillow, and what deploy/hanps_store.py needs. What is interrupted goes on where it was when the
 same command is given again.

@@ -132,6 +132,42 @@ safetensors("all.safetensors", features=("BF16", bf16(np.concatenate(ragged))), 
             pos_boxes=("I64", np.stack([ends - [len(x) for x in ragged], ends], 1)))
 good(tensor + ["--layout", "ragged"], exact, dtypes=("f32",))
 
+# Several sources, the images of one behind those of the other; and a store, with all it has or with the names of files.
+def part(name, first, end, channels=C, **more):
+    safetensors(name, ids=("I64", number[first:end]), features=("F32", np.ones((end - first, H, W, channels), "f4") if channels != C
+                                                                 else grid[first:end]), **more)
+    return ["--features", name]
+
+
+halves = part("a.safetensors", 0, 3) + part("b.safetensors", 3, 4)
+shutil.rmtree("files", ignore_errors=True)
+os.mkdir("files")
+for i in range(4, N):
+    np.save(f"files/{ids[i]}.npy", grid[i].astype("f2"))
+good(halves + ["--features", "files"] + on_grid, flat, grid_of=(H, W))
+bounds = np.stack([ends - [len(x) for x in ragged], ends], 1)
+for name, rows in (("a", slice(0, 2)), ("b", slice(2, N))):
+    cut = bounds[rows]
+    first, last = cut[0, 0], cut[-1, 1]
+    safetensors(f"{name}.safetensors", f=("F32", np.concatenate(ragged)[first:last]), b=("F32", np.concatenate(boxes)[first:last]),
+                pos_boxes=("I64", cut - first))
+    open(f"{name}.txt", "w").write("".join(f"COCO_{name}_{i:012d}.jpg\n" for i in ids[rows]))
+both = ["--features", "a.safetensors", "--features", "b.safetensors", "--ids", "a.txt", "--ids", "b.txt",
+        "--features-dataset", "f", "--layout", "ragged", "--boxes-dataset", "b", "--names", "COCO_*_%012d.jpg"]
+good(both, ragged, boxes)
+for encoding in ("raw", "sparse"):
+    done = run("images", *both, "--encoding", encoding, "--dtype", "f32")
+    assert done.returncode == 0, done.stderr
+    good(["--features", "images"], ragged, boxes)
+    shutil.rmtree("images")
+json.dump([{"image_id": f"COCO_x_{i:012d}", "question": "What?", "question_id": i} for i in ids], open("q2.json", "w"))
+safetensors("all.safetensors", features=("F32", grid))
+open("names.txt", "w").write("".join(f"COCO_x_{i:012d}\n" for i in ids))
+done = subprocess.run([hanps, "data", "import", "vqa", "--questions", "q2.json", "--out", "images", *tensor, "--ids", "names.txt"],
+                      capture_output=True, text=True)
+assert done.returncode == 0, done.stderr
+good(["--features", "images", "--names", "COCO_*_%012d"], flat, grid_of=(H, W))
+
 # ---- what is wrong ----
 bad_count = 0
 
@@ -250,6 +286,26 @@ open("names.txt", "w").write("1\n2\n1\n")
 bad(("names.txt", "id 1 stands at row 0 and again at row 2"), *tensor, "--ids", "names.txt")
 open("names.txt", "w").write("1\n2\n")
 bad("names.txt has 2 ids for 7 images", *tensor, "--ids", "names.txt")
+one = part("one.safetensors", 0, 3)
+bad("image 30 is in one.safetensors and in two.safetensors", *one, *part("two.safetensors", 2, N))
+bad("one.safetensors and two.safetensors have different numbers of channels", *one, *part("two.safetensors", 3, N, C + 1))
+bad(("image 40 has no features in one.safetensors and the others", "2 images"), *one, *part("two.safetensors", 5, N))
+bad("No such file", *one, "--features", "none.safetensors")
+hurt = grid.copy()
+hurt[5, 1, 1, 3] = np.nan
+safetensors("two.safetensors", ids=("I64", number[3:]), features=("F32", hurt[3:]))
+bad(("two.safetensors: image 60, cell 4, channel 3: nan is no finite number"), *one, "--features", "two.safetensors")
+bad("--ids: 1 files for 2 --features", *one, *one, "--ids", "names.txt")
+bad("--features: at most 16", *(one * 17))
+bad("images is a store: a shape cannot be given", "--features", "images", "--shape", "2x2")
+bad("images is a store: a file of ids cannot be given", "--features", "images", "--ids", "names.txt")
+bad("image 10 has no features in images", "--features", "images")
+assert run("bare").returncode == 0
+bad("bare is a store without features", "--features", "bare")
+data = bytearray(open("images/manifest.pb", "rb").read())
+data[40] ^= 1
+open("images/manifest.pb", "wb").write(data)
+bad("images", "--features", "images")
 # HDF5: contiguous, by the library itself; damaged, it is refused with one line or read, whatever the library thinks.
 generator = [sys.executable, os.path.join(sys.argv[2], "tests/bench/gen_features.py")]
 if subprocess.run([*generator, "all.h5", "4", "3", "5"], capture_output=True).returncode == 0:

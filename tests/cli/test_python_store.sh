@@ -133,6 +133,18 @@ for i in range(5):
         want = body(e.load(f"{work}/p/{name}.{'png' if int(name) % 2 else 'jpg'}", 96)[None])[0].flatten(1).T.numpy()
     assert np.abs(s.features(i).astype("f4") - want).max() < 2e-3 * max(1, np.abs(want).max())
 END
+echo '{"image": "p3", "question": "a", "answer": "b"}' >"$work/one.jsonl"
+"$HANPS" data import jsonl "$work/one.jsonl" --features "$work/x" --out "$work/missing" >"$work/log" 2>&1 &&
+    fail "p3 was found"
+sed -i 's/p3/3/' "$work/one.jsonl"
+"$HANPS" data import jsonl "$work/one.jsonl" --features "$work/x" --out "$work/asked" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+PYTHONPATH=deploy "$python" - "$work" <<'END' || fail "features of a store with questions"
+import sys
+import hanps_store as hs
+a, b = (hs.Store(f"{sys.argv[1]}/{s}") for s in ("x", "asked"))
+assert b.manifest.questions == 1 and b.name(b.question(0).image) == "3"
+assert all(a.name(i) == b.name(i) and a.features(i).tobytes() == b.features(i).tobytes() for i in range(5))
+END
 # Interrupted after two pictures, it goes on and ends with the same records.
 cat >"$work/stop.py" <<'END'
 import sys

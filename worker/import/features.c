@@ -145,6 +145,8 @@ void wk_features_take_boxes(wk_features_t *f, const float *box, int columns) {
 
 static hp_status_t open_source(wk_features_t *f, bool folder, hp_error_t *err) {
     const char *path = f->options.path;
+    if (f->options.next != NULL) return wk_features_open_many(f, err);
+    if (folder && wk_features_is_store(path)) return wk_features_open_store(f, err);
     if (folder) return wk_features_open_folder(f, err);
     if (wk_features_is_hdf5(path)) return wk_features_open_hdf5(f, err);
     if (f->options.raw_dims > 0)
@@ -195,7 +197,9 @@ void wk_features_close(wk_features_t *features) {
 
 const wk_features_shape_t *wk_features_shape(const wk_features_t *f) { return &f->shape; }
 
-const char *wk_features_path(const wk_features_t *f) { return f->options.path; }
+const char *wk_features_path(const wk_features_t *f, uint64_t image) {
+    return f->path != NULL ? f->path(f, image) : f->options.path;
+}
 
 const char *wk_features_name(const wk_features_t *f, uint64_t image) {
     return wk_strings_get(&f->names, (uint32_t)image);

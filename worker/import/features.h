@@ -1,7 +1,7 @@
-/* Where features come from: an HDF5 or safetensors file, a TSV file of bottom-up-attention, or a
- * folder with a .npy, .npz or raw file for each image. A source is read image by image, in its own
- * order, in constant memory; whatever the file's layout and number type, out come fp32
- * [cells][channels]. */
+/* Where features come from: an HDF5 or safetensors file, a TSV file of bottom-up-attention, a
+ * folder with a .npy, .npz or raw file for each image, a store, or several of these, one behind the
+ * other. A source is read image by image, in its own order, in constant memory; whatever the file's
+ * layout and number type, out come fp32 [cells][channels]. */
 #ifndef WK_FEATURES_H
 #define WK_FEATURES_H
 
@@ -25,7 +25,7 @@ typedef enum {
 const char *wk_layout_name(wk_layout_t layout);
 hp_status_t wk_layout_parse(const char *name, wk_layout_t *layout_p, hp_error_t *err) HP_MUST_CHECK;
 
-typedef struct {
+typedef struct wk_features_options {
     const char *path;        /* a file or a folder */
     const char *dataset;     /* of the features: in HDF5, a tensor's or an array's name in .npz */
     const char *ids_dataset; /* of the images' ids, in one file; "": an image's id is its row */
@@ -37,7 +37,9 @@ typedef struct {
     /* The images' widths and heights, by which boxes are divided; NULL: boxes stay as they are. In
      * one file [images], in .npz a number. */
     const char *width_dataset, *height_dataset;
-    const char *pattern; /* names in a folder: %d, %012d or %s stands for the id */
+    /* Names in a folder: %d, %012d or %s stands for the id; names in a text file or a store are ids
+     * unless they fit it. */
+    const char *pattern;
     wk_layout_t layout;
     int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */
     /* Files of raw numbers, little-endian: the axes of one image; 0 for one that the file's length
@@ -45,6 +47,7 @@ typedef struct {
     int raw_dims; /* 0: the files are .npy or .npz */
     uint64_t raw_size[3];
     hp_dtype_t raw_dtype;
+    const struct wk_features_options *next; /* other images' features; NULL: these are all */
 } wk_features_options_t;
 
 typedef struct {
@@ -62,7 +65,7 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
 void wk_features_close(wk_features_t *features);
 
 const wk_features_shape_t *wk_features_shape(const wk_features_t *features);
-const char *wk_features_path(const wk_features_t *features);
+const char *wk_features_path(const wk_features_t *features, uint64_t image);
 const char *wk_features_name(const wk_features_t *features, uint64_t image); /* its id */
 int64_t wk_features_find(const wk_features_t *features, const char *id);     /* -1: none */
 

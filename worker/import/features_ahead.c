@@ -18,7 +18,6 @@ typedef struct {
 struct wk_features_ahead {
     wk_features_t *features;
     wk_features_shape_t shape;
-    const char *path;
     hp_dtype_t dtype;
     hp_convert_level_t level;
     uint64_t first;
@@ -42,10 +41,10 @@ static hp_status_t read_image(wk_features_ahead_t *a, uint64_t image, slot_t *sl
     HP_TRY(wk_features_read(a->features, image, a->values, slot->boxes, &slot->cells, err));
     size_t n = (size_t)slot->cells * channels, bad = hp_convert_find_bad(a->dtype, a->values, n);
     if (bad < n)
-        return hp_fail(err, HP_INPUT, "%s: image %s, cell %zu, channel %zu: %g %s %s", a->path,
-                       wk_features_name(a->features, image), bad / channels, bad % channels,
-                       (double)a->values[bad], "is no finite number of dtype",
-                       hp_dtype_name(a->dtype));
+        return hp_fail(err, HP_INPUT, "%s: image %s, cell %zu, channel %zu: %g %s %s",
+                       wk_features_path(a->features, image), wk_features_name(a->features, image),
+                       bad / channels, bad % channels, (double)a->values[bad],
+                       "is no finite number of dtype", hp_dtype_name(a->dtype));
     hp_convert_from_f32(a->level, a->dtype, a->values, n, slot->payload);
     return HP_OK;
 }
@@ -105,7 +104,6 @@ hp_status_t wk_features_ahead_open(wk_features_t *features, hp_dtype_t dtype, ui
     wk_features_ahead_t *a = p;
     a->features = features;
     a->shape = *wk_features_shape(features);
-    a->path = wk_features_path(features);
     a->dtype = dtype;
     a->level = hp_convert_best();
     a->first = first;

@@ -21,16 +21,21 @@ struct wk_features {
     /* Reads the image's numbers to `values`, in the file's order, and its boxes. */
     hp_status_t (*read)(wk_features_t *features, uint64_t image, hp_error_t *err);
     void (*close)(void *source);
-    void *source; /* of the kind */
+    const char *(*path)(const wk_features_t *features, uint64_t image); /* NULL: options.path */
+    void *source;                                                       /* of the kind */
 };
 
 hp_status_t wk_features_open_hdf5(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_tsv(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_safetensors(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_folder(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_store(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+hp_status_t wk_features_open_many(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 
 /* True where the file is HDF5, whatever else is wrong with it. */
 bool wk_features_is_hdf5(const char *path);
+/* True where the folder has a store's manifest. */
+bool wk_features_is_store(const char *path);
 /* True where the first bytes are four fields and tabs. */
 bool wk_features_is_tsv(const char *path);
 

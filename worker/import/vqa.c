@@ -57,8 +57,7 @@ static hp_status_t collect_sources(wk_vqa_job_t *job, hp_error_t *err) {
         for (int f = 0; f < i->split[s].annotations; f++)
             HP_TRY(add_source(job, i->split[s].annotation[f], err));
     }
-    if (i->features != NULL) {
-        const wk_features_options_t *f = i->features;
+    for (const wk_features_options_t *f = i->features; f != NULL; f = f->next) {
         snprintf(text, sizeof text, "%s %s %s %s %s %s %dx%d", f->dataset, f->ids_dataset,
                  f->ranges_dataset ? f->ranges_dataset : "",
                  f->boxes_dataset ? f->boxes_dataset : "", f->pattern, wk_layout_name(f->layout),

@@ -29,7 +29,7 @@ typedef struct {
     /* The splits that words and answers are counted in, "all" for all of them; NULL: train, or the
      * first. answer_vocabulary NULL: as vocabulary. */
     const char *vocabulary, *answer_vocabulary;
-    const wk_features_options_t *features; /* NULL: none */
+    const wk_features_options_t *features; /* the first; NULL: none */
     hp_dtype_t dtype;
     hp_encoding_t encoding;                 /* of the features */
     const char *pictures, *picture_pattern; /* a folder; NULL: none */

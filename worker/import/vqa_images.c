@@ -65,14 +65,15 @@ hp_status_t wk_vqa_match_images(wk_vqa_job_t *job, hp_error_t *err) {
     for (uint32_t i = 0; i < job->images.count; i++) images += job->ordinal[i] < 0;
     job->report.skipped = missing;
     if (missing == 0 || job->import->skip_missing) return HP_OK;
-    return hp_fail(err, HP_INPUT,
-                   "%s, record %u (question_id %lld): image %s has no %s in %s; so have %llu "
-                   "images of %llu questions ('--missing-images skip' leaves these questions out)",
-                   wk_vqa_file_of(job, first_split, first), first->record,
-                   (long long)first->question_id, wk_strings_get(&job->images, first->image),
-                   job->features != NULL ? "features" : "picture",
-                   job->features != NULL ? job->import->features->path : job->import->pixels,
-                   (unsigned long long)images, (unsigned long long)missing);
+    bool more = job->features != NULL && job->import->features->next != NULL;
+    return hp_fail(
+        err, HP_INPUT,
+        "%s, record %u (question_id %lld): image %s has no %s in %s%s; so have %llu "
+        "images of %llu questions ('--missing-images skip' leaves these questions out)",
+        wk_vqa_file_of(job, first_split, first), first->record, (long long)first->question_id,
+        wk_strings_get(&job->images, first->image), job->features != NULL ? "features" : "picture",
+        job->features != NULL ? job->import->features->path : job->import->pixels,
+        more ? " and the others" : "", (unsigned long long)images, (unsigned long long)missing);
 }
 
 hp_status_t wk_vqa_open_writer(wk_vqa_job_t *job, hp_error_t *err) {

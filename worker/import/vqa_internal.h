@@ -10,7 +10,7 @@
 #include "worker/import/vqa_json.h"
 #include "worker/report/picture.h"
 
-enum { WK_VQA_SOURCES = 4 + 64 };
+enum { WK_VQA_SOURCES = 4 + 64 + 2 * WK_VQA_FILES };
 
 typedef struct {
     const wk_vqa_import_t *import;
