@@ -5,7 +5,7 @@ PACKAGES := gcc make pkg-config libc6-dev \
   openmpi-bin libopenmpi-dev libopenblas-dev libdnnl-dev liblmdb-dev \
   libprotobuf-c-dev protobuf-c-compiler \
   libyaml-dev libhdf5-dev libpng-dev libjpeg-dev libyajl-dev libxxhash-dev zlib1g-dev libcmocka-dev \
-  python3 python3-lmdb python3-numpy python3-protobuf protobuf-compiler \
+  python3 python3-lmdb python3-numpy python3-protobuf python3-xxhash protobuf-compiler \
   iproute2
 
 # What `make check` needs besides.
