@@ -253,6 +253,11 @@ static void refuse_nlvr(const char *text, int valid, const char *want) {
 static void test_nlvr_refused(void **state) {
     (void)state;
     make_nlvr();
+    refuse_nlvr("{\"sentence\": \"x\", \"identifier\": \"7-1\", \"directory\": \"../../x\"}", 0,
+                "line 1: directory '../../x': a folder's name");
+    refuse_nlvr("{\"sentence\": \"x\", \"identifier\": \"7-1\", \"directory\": \"..\"}", 0,
+                "directory '..'");
+    refuse_nlvr("{\"sentence\": \"x\\u0000y\", \"identifier\": \"7-1\"}", 0, "contains NUL");
     refuse_nlvr("", 0, "train.json is empty");
     refuse_nlvr("\n{\"sentence\": ", 0, "train.json, line 2: not a JSON object");
     refuse_nlvr("[1]", 0, "line 1: not a JSON object");

@@ -23,8 +23,10 @@ static const char *get(yajl_val tree, const char *key) {
     return value != NULL ? YAJL_GET_STRING(value) : NULL;
 }
 
-static hp_status_t parse_line(const char *text, line_t *line, hp_error_t *err) {
+static hp_status_t parse_line(const char *text, size_t bytes, line_t *line, hp_error_t *err) {
     char why[256] = "";
+    if (strlen(text) != bytes || strstr(text, "\\u0000") != NULL)
+        return hp_fail(err, HP_INPUT, "contains NUL");
     if (!wk_json_is_flat(text, DEPTH))
         return hp_fail(err, HP_INPUT, "more than %d levels of nesting", DEPTH);
     *line = (line_t){.tree = yajl_tree_parse(text, why, sizeof why)};
@@ -40,6 +42,10 @@ static hp_status_t parse_line(const char *text, line_t *line, hp_error_t *err) {
     if (line->label != NULL && strcmp(line->label, "true") != 0 &&
         strcmp(line->label, "false") != 0)
         return hp_fail(err, HP_INPUT, "label '%.40s': true or false is allowed", line->label);
+    if (line->directory != NULL &&
+        (strchr(line->directory, '/') != NULL || strcmp(line->directory, "..") == 0))
+        return hp_fail(err, HP_INPUT, "directory '%.40s': a folder's name is needed",
+                       line->directory);
     return HP_OK;
 }
 
@@ -117,7 +123,7 @@ static hp_status_t read_lines(reader_t *r, const char *path, bool counting, hp_e
         line_t line = {0};
         number++;
         if (strspn(text, " \t\r\n") == (size_t)n) continue;
-        status = parse_line(text, &line, err);
+        status = parse_line(text, (size_t)n, &line, err);
         if (status == HP_OK) status = take_line(r, &line, counting, err);
         yajl_tree_free(line.tree);
     }
