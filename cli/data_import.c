@@ -41,7 +41,7 @@ static const char usage[] =
     "  --min-answer N         those with N occurrences at least (1); without --answers all of "
     "them\n"
     "  --min-word N           a word with fewer occurrences is unknown (1)\n"
-    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, iep or punctuation (words)\n"
+    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, kaihua, iep or punctuation (words)\n"
     "  --metric NAME          how answers are scored: vqa or exact (vqa; jsonl: exact where no "
     "question\n"
     "                         has two answers)\n\n"

@@ -23,7 +23,7 @@ static const char usage[] =
     "  --out STORE            where the store is written; must not exist\n"
     "  --size HxW             every image is resized to this (nlvr 100x400, as published; clevr\n"
     "                         128x128, as for Relation Networks)\n"
-    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, iep or punctuation (words)\n"
+    "  --tokenizer NAME       words, ban, mcan, mcb, kazemi, kaihua, iep or punctuation (words)\n"
     "  --permutations N       nlvr: the first N of the six orders of an example's boxes (1)\n"
     "  --valid-directories N  nlvr: the last N of train's image directories become the split "
     "`valid`\n"

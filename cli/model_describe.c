@@ -41,6 +41,7 @@ static void put_tokenizer(yajl_gen gen, const char *name) {
         put_bool(gen, "possessive", t->possessive);
         put_bool(gen, "keep_case", t->keep_case);
         put_bool(gen, "drop_last", t->drop_last);
+        put_bool(gen, "plain", t->plain);
     }
     yajl_gen_map_close(gen);
 }

@@ -54,6 +54,10 @@ vqa="data import vqa --questions $work/q.json --annotations $work/a.json --metri
 # shellcheck disable=SC2086 # several words
 "$HANPS" $vqa --features "$work/grid" --out "$work/s.grid" >"$work/out" 2>&1 || fail "$(cat "$work/out")"
 # shellcheck disable=SC2086
+"$HANPS" $vqa --features "$work/boxes" --layout ncellsc --tokenizer kaihua --out "$work/s.plain" >"$work/out" 2>&1 ||
+    fail "$(cat "$work/out")"
+ln -s boxes "$work/plain"
+# shellcheck disable=SC2086
 "$HANPS" $vqa --features "$work/boxes" --layout ncellsc --tokenizer mcan --out "$work/s.boxes" >"$work/out" 2>&1 ||
     fail "$(cat "$work/out")"
 "$HANPS" data import clevr "$work/clevr" --size 18x14 --out "$work/s.clevr" >"$work/out" 2>&1 || fail "$(cat "$work/out")"
@@ -122,6 +126,7 @@ compare relation,all grid model.attention.kind=all model.aggregate.kind=relation
 compare relation,han grid model.aggregate.kind=relation
 compare relation,straight_through boxes model.attention.kind=straight_through model.aggregate.kind=relation
 compare concat grid model.attention.kind=all model.aggregate.kind=concat
+compare plain,1hop plain model.attention.kind=soft model.attention.hops=1
 compare 0layers boxes model.image.layers=0 model.attention.kind=image_only
 compare lowest grid model.attention.kind=lowest 'model.classifier.layers=[]'
 compare cnn+bn clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.coords=xy

@@ -525,6 +525,10 @@ static void test_tokenizers(void **state) {
         {"mcan", "What's this, a T-shirt?", "whats|this|a|t|shirt"},
         {"mcb", "Is it 3:00 @ the/bar?", "is|it|300|the|bar"},
         {"kazemi", "What's this, a T-shirt?", "what's|this,|a|t-shirt"},
+        {"kazemi", "Caf\xc3\xa9\xef\xbc\x9f", "caf\xc3\xa9"}, /* a question mark of three bytes */
+        {"kazemi", "\xef\xbc\x9f", ""},
+        {"kaihua", "What's this, a T-shirt from the caf\xc3\xa9 5?",
+         "whats|this|a|tshirt|from|the|caf|5"},
         {"iep", "Is the Cube red; what is it?", "Is|the|Cube|red|;|what|is|it"},
         {"punctuation", "a;b, What?", "a|;|b|,|what|?"},
         {"words", "  \t\n", ""},

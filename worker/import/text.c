@@ -89,14 +89,17 @@ void wk_strings_release(wk_strings_t *set) {
 
 const wk_tokenizer_t *wk_tokenizers(void) {
     static const wk_tokenizer_t table[] = {
-        {"words", ".,!?\"()*#:;$@`", "-/", "", true, false, false, "the default"},
-        {"ban", ",?", "", "", true, false, false, "bottom-up-attention-vqa, BAN"},
-        {"mcan", ".,'!?\"()*#:;", "-/", "", false, false, false, "MCAN, openvqa"},
-        {"mcb", "?!'\"$:@(),.;", "-/", "", false, false, false, "MCB, MUTAN"},
-        {"kazemi", "", "", "", false, false, true, "pytorch-vqa (show, ask, attend, answer)"},
-        {"iep", "?.", "", ";,", false, true, false, "clevr-iep"},
-        {"punctuation", "", "", ".,;:!?\"()", false, false, false, "every mark is a word"},
-        {NULL, NULL, NULL, NULL, false, false, false, NULL},
+        {"words", ".,!?\"()*#:;$@`", "-/", "", true, false, false, false, "the default"},
+        {"ban", ",?", "", "", true, false, false, false, "bottom-up-attention-vqa, BAN"},
+        {"mcan", ".,'!?\"()*#:;", "-/", "", false, false, false, false, "MCAN, openvqa"},
+        {"mcb", "?!'\"$:@(),.;", "-/", "", false, false, false, false, "MCB, MUTAN"},
+        {"kazemi", "", "", "", false, false, true, false,
+         "pytorch-vqa (show, ask, attend, answer)"},
+        {"kaihua", "", "", "", false, false, true, true,
+         "KaihuaTang's VQA2.0-Recent-Approachs-2018"},
+        {"iep", "?.", "", ";,", false, true, false, false, "clevr-iep"},
+        {"punctuation", "", "", ".,;:!?\"()", false, false, false, false, "every mark is a word"},
+        {NULL, NULL, NULL, NULL, false, false, false, false, NULL},
     };
     return table;
 }
@@ -112,9 +115,13 @@ size_t wk_tokens_room(const char *text) { return 2 * strlen(text) + 2; }
 int wk_tokenize(const wk_tokenizer_t *t, const char *text, char *out) {
     int words = 0;
     bool inside = false;
-    for (const char *p = text; *p != '\0' && !(t->drop_last && p[1] == '\0'); p++) {
+    const char *end = text + strlen(text);
+    if (t->drop_last && end > text) /* a character, whatever its bytes */
+        for (end--; end > text && ((unsigned char)*end & 0xC0) == 0x80;) end--;
+    for (const char *p = text; p < end; p++) {
         unsigned char c = (unsigned char)*p;
         bool ascii = c < 128;
+        if (t->plain && !(ascii && isalnum(c)) && c != ' ') continue;
         bool possessive = t->possessive && c == '\'' && (p[1] == 's' || p[1] == 'S');
         bool space = ascii && (isspace(c) || strchr(t->spaced, c) != NULL);
         bool alone = ascii && strchr(t->separate, c) != NULL;

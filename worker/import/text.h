@@ -28,10 +28,10 @@ void wk_strings_release(wk_strings_t *set);
 
 /* A tokeniser is data: take away the last character, lower-case ASCII letters, put a space before
  * every 's, delete some characters, turn others into spaces or into words of their own, split at
- * white space. Bytes above 127 stay. */
+ * white space. Bytes above 127 stay; `plain` leaves ASCII letters, digits and spaces alone. */
 typedef struct {
     const char *name, *deleted, *spaced, *separate;
-    bool possessive, keep_case, drop_last;
+    bool possessive, keep_case, drop_last, plain;
     const char *source; /* where the rule comes from */
 } wk_tokenizer_t;
 
