@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/import_line.h"
 #include "cli/import_options.h"
+#include "worker/import/clevr.h"
 #include "worker/import/vqa.h"
 
 #include <ctype.h>
@@ -18,7 +19,8 @@ static const char usage[] =
     "usage: hanps data import nlvr|clevr FOLDER --out STORE [OPTION]...    (--help after nlvr)\n"
     "       hanps data import vqa --questions FILE[,FILE]... [--annotations FILE[,FILE]...]\n"
     "           [--split NAME --questions ... [--annotations ...]]... [OPTION]... --out STORE\n"
-    "       hanps data import jsonl FILE... [OPTION]... --out STORE\n\n"
+    "       hanps data import jsonl FILE... [OPTION]... --out STORE\n"
+    "       hanps data import clevr FOLDER --features PATH... [OPTION]... --out STORE\n\n"
     "Imports VQA v1, v2, VQA-CP, or anything in their JSON format (objects or bare lists), with\n"
     "features from many kinds of files. What is interrupted goes on where it was when the same\n"
     "command is given again; with other options or changed files it is refused.\n\n"
@@ -33,6 +35,10 @@ static const char usage[] =
     "                         or \"answers\": [\"yes\", \"no\"] of several people; also "
     "question_id,\n"
     "                         question_type, answer_type\n\n"
+    "clevr: FOLDER/questions; the first --features has the images of train, the second those of "
+    "val,\n"
+    "the third those of test; an id that is a number N, or a row, is the image "
+    "CLEVR_train_00000N.png.\n\n"
     "  --vocabulary NAME      the split that words and answers are counted in; all: all of them "
     "(train)\n"
     "  --answer-vocabulary N  another one for the answers\n"
@@ -96,6 +102,7 @@ typedef struct {
     wk_features_options_t features[MAX_FEATURES];
     const char *path[MAX_FEATURES], *ids_file[MAX_FEATURES];
     int paths, ids_files;
+    char numbered[WK_CLEVR_SPLITS][32];
     bool has_metric;
     char *list[2 * MAX_SPLITS * WK_VQA_FILES]; /* copies that were cut at commas */
     int lists;
@@ -343,16 +350,24 @@ static hp_status_t set_features(arguments_t *a, hp_error_t *err) {
         a->features[i].ids_file = a->ids_files > 0 ? a->ids_file[i] : NULL;
         a->features[i].next = NULL;
         if (i > 0) a->features[i - 1].next = &a->features[i];
+        if (a->import.clevr != NULL && i < WK_CLEVR_SPLITS) {
+            snprintf(a->numbered[i], sizeof a->numbered[i], "CLEVR_%s_%%06d.png",
+                     wk_clevr_split(i));
+            a->features[i].numbered = a->numbered[i];
+        }
     }
+    if (a->import.clevr != NULL && (a->paths == 0 || a->paths > WK_CLEVR_SPLITS))
+        return hp_fail(err, HP_INPUT, "--features: one each for train, val and test");
     if (a->paths > 0) a->import.features = a->features;
     return HP_OK;
 }
 
 static hp_status_t check(arguments_t *a, hp_error_t *err) {
     if (a->import.out == NULL) return hp_fail(err, HP_INPUT, "--out STORE is needed");
-    if (a->import.lines > 0 && a->import.splits > 0)
+    const bool given = a->import.lines > 0 || a->import.clevr != NULL;
+    if (given && a->import.splits > 0)
         return hp_fail(err, HP_INPUT, "--questions, --annotations and --split are for vqa");
-    if (a->import.lines == 0 && a->import.splits == 0)
+    if (!given && a->import.splits == 0)
         return hp_fail(err, HP_INPUT, "--questions FILE is needed");
     for (int s = 0; s < a->import.splits; s++)
         if (a->split[s].questions == 0)
@@ -371,6 +386,12 @@ static hp_status_t take_operands(arguments_t *a, int operands, char **operand, h
         for (int i = 1; i < operands; i++)
             HP_TRY(add_file("jsonl", operand[i], a->import.line, &a->import.lines, err));
         a->import.guess_metric = !a->has_metric;
+        return HP_OK;
+    }
+    if (strcmp(format, "clevr") == 0) {
+        if (operands != 2) return hp_fail(err, HP_INPUT, "one FOLDER is needed; see --help");
+        a->import.clevr = operand[1];
+        if (!a->has_metric) a->import.metric = HP_METRIC_EXACT;
         return HP_OK;
     }
     if (operands != 1 || strcmp(format, "vqa") != 0)
@@ -442,7 +463,10 @@ static hp_status_t parse(arguments_t *a, int argc, char **argv, bool *help, hp_e
 }
 
 hp_status_t cli_data_import(int argc, char **argv, hp_error_t *err) {
-    if (argc > 1 && (strcmp(argv[1], "nlvr") == 0 || strcmp(argv[1], "clevr") == 0))
+    bool has_features = false;
+    for (int i = 1; i < argc; i++) has_features |= strncmp(argv[i], "--features", 10) == 0;
+    if (argc > 1 &&
+        (strcmp(argv[1], "nlvr") == 0 || (strcmp(argv[1], "clevr") == 0 && !has_features)))
         return cli_data_import_pixels(argc, argv, err);
     static const wk_features_options_t features = {.dataset = "features",
                                                    .ids_dataset = "ids",

@@ -168,8 +168,56 @@ done = subprocess.run([hanps, "data", "import", "vqa", "--questions", "q2.json",
 assert done.returncode == 0, done.stderr
 good(["--features", "images", "--names", "COCO_*_%012d"], flat, grid_of=(H, W))
 
+# CLEVR's questions about features whose row is the image's index within its split.
+os.makedirs("clevr/questions")
+programs = {"count": "count", "query_color": "query attribute", "equal_integer": "compare integer", "exist": "exist"}
+asked = {"train": [(i, f) for i in range(4) for f in programs], "val": [(1, "count"), (2, "exist")], "test": [(0, "")]}
+for split, rows in asked.items():
+    json.dump({"info": {}, "questions": [
+        {"split": split, "image_index": i, "image_filename": f"CLEVR_{split}_{i:06d}.png", "question_index": k, "question": f"Is {i} it; a {f}?",
+         **({"answer": f"{i % 2} {f}", "program": [{"function": "scene"}, {"function": f}]} if f else {})}
+        for k, (i, f) in enumerate(rows)]}, open(f"clevr/questions/CLEVR_{split}_questions.json", "w"))
+clevr_features = []
+for split, rows in (("train", slice(0, 4)), ("val", slice(1, 4)), ("test", slice(5, 7))):
+    safetensors(f"{split}.safetensors", features=("F32", grid[rows].transpose(0, 3, 1, 2)))
+    clevr_features += ["--features", f"{split}.safetensors"]
+
+
+def clevr(*options):
+    return subprocess.run([hanps, "data", "import", "clevr", "clevr", *options, "--layout", "nchw", "--ids-dataset", "", "--tokenizer", "iep"],
+                          capture_output=True, text=True)
+
+
+done = clevr(*clevr_features, "--out", "store")
+assert done.returncode == 0 and subprocess.run([hanps, "data", "verify", "store"], capture_output=True).returncode == 0, done.stderr
+store = Store("store")
+m = store.manifest
+assert [(s.name, s.count) for s in m.split] == [("train", 16), ("val", 2), ("test", 1)] and m.images == 9 and m.metric == 1
+names = [bytes(store.get("names", i)).decode() for i in range(9)]
+for n in range(19):
+    q, (split, (i, f)) = store.question(n), [(s, r) for s, rows in asked.items() for r in rows][n]
+    assert names[q.image] == f"CLEVR_{split}_{i:06d}.png" and q.text == f"Is {i} it; a {f}?"
+    assert (store.features(q.image) == grid[{"train": 0, "val": 1, "test": 5}[split] + i].reshape(-1, C)).all()
+    assert (q.question_type, q.answer_type, q.target) == ((f, programs[f], f"{i % 2} {f}") if f else ("", "", ""))
+    assert (m.answer[q.label] == q.target) if f else q.label == -1
+assert ";" in m.word and "Is" in m.word
+json.dump([{"question_id": n, "answer": store.question(n).target if n % 4 else "x"} for n in range(16)], open("r.json", "w"))
+done = subprocess.run([hanps, "score", "r.json", "--store", "store", "--split", "train", "--json", "s.json"], capture_output=True, text=True)
+got = json.load(open("s.json"))
+assert done.returncode == 0 and got["overall"] == 75 and got["per_answer_type"] == {
+    "compare integer": 100, "count": 0, "exist": 100, "query attribute": 100}, (done.stderr, got)
+shutil.rmtree("store")
+
 # ---- what is wrong ----
 bad_count = 0
+for options, says in ((clevr_features[:4], "clevr, record 1 (question_id 0): image CLEVR_test_000000.png has no features in train.safetensors and the others"),
+                      (clevr_features + ["--features", "images"], "one each for train, val and test"),
+                      (clevr_features + ["--split", "dev"], "are for vqa"), (["--features-dataset", "x"], "one each")):
+    done = clevr(*options, "--out", "refused")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and says in done.stderr and not os.path.exists("refused"), done.stderr
+done = clevr(*clevr_features[:4], "--out", "store", "--missing-images", "skip")
+assert done.returncode == 0 and [(s.name, s.count) for s in Store("store").manifest.split] == [("train", 16), ("val", 2), ("test", 0)]
+shutil.rmtree("store")
 
 
 def bad(says, *options):

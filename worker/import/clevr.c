@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <yajl/yajl_parse.h>
 
-enum { PATH = 4096, CHUNK = 1 << 16, TEXT = 1024, NAME = 256 };
+enum { PATH = WK_CLEVR_PATH, CHUNK = 1 << 16, TEXT = 1024, NAME = 256 };
 
 /* Depths in the file: 1 the object, 2 the list of questions, 3 a question, 4 its program, 5 a step.
  */
@@ -24,8 +24,7 @@ typedef enum {
 } clevr_key_t;
 
 typedef struct {
-    wk_pixel_set_t *set;
-    int split;
+    const wk_clevr_taker_t *taker;
     const char *folder, *name;
     hp_error_t *err;
     hp_status_t status;
@@ -78,7 +77,7 @@ static int end_question(parser_t *p) {
                                       .question_type = p->function,
                                       .answer_type = wk_clevr_type(p->function),
                                       .answer = p->answered ? p->answer : NULL};
-    p->status = wk_pixels_add(p->set, p->split, &record, p->err);
+    p->status = p->taker->add(p->taker->context, &record, p->err);
     if (p->status != HP_OK) {
         hp_fail_prefix(p->err, "question %" PRIu64, p->records + 1);
         return 0;
@@ -221,20 +220,53 @@ static hp_status_t read_file(parser_t *p, const char *path, hp_error_t *err) {
     return status == HP_OK ? HP_OK : hp_fail_prefix(err, "%s", path);
 }
 
-hp_status_t wk_clevr_read(const char *folder, wk_pixel_set_t *set, hp_error_t *err) {
-    static const char *const name[] = {"train", "val", "test"};
-    for (int i = 0; i < 3; i++) {
+const char *wk_clevr_split(int split) {
+    static const char *const name[WK_CLEVR_SPLITS] = {"train", "val", "test"};
+    return name[split];
+}
+
+hp_status_t wk_clevr_path(const char *folder, int split, char path[WK_CLEVR_PATH],
+                          hp_error_t *err) {
+    int n =
+        snprintf(path, PATH, "%s/questions/CLEVR_%s_questions.json", folder, wk_clevr_split(split));
+    return n >= 0 && n < PATH ? HP_OK : hp_fail(err, HP_INPUT, "the path is too long");
+}
+
+hp_status_t wk_clevr_read_to(const char *folder, const wk_clevr_taker_t *taker, hp_error_t *err) {
+    for (int i = 0; i < WK_CLEVR_SPLITS; i++) {
         char path[PATH];
         hp_error_t local = {0};
-        parser_t p = {
-            .set = set, .folder = folder, .name = name[i], .err = err != NULL ? err : &local};
-        int n =
-            snprintf(path, sizeof path, "%s/questions/CLEVR_%s_questions.json", folder, name[i]);
-        if (n < 0 || n >= PATH) return hp_fail(err, HP_INPUT, "the path is too long");
+        parser_t p = {.taker = taker,
+                      .folder = folder,
+                      .name = wk_clevr_split(i),
+                      .err = err != NULL ? err : &local};
+        HP_TRY(wk_clevr_path(folder, i, path, err));
         if (i > 0 && access(path, F_OK) != 0) continue;
-        HP_TRY(wk_pixels_split(set, name[i], &p.split, err));
+        HP_TRY(taker->begin(taker->context, p.name, path, p.err));
         HP_TRY(read_file(&p, path, p.err));
-        HP_TRY(wk_pixels_source(set, path, err));
     }
     return HP_OK;
+}
+
+typedef struct {
+    wk_pixel_set_t *set;
+    int split;
+} into_t;
+
+static hp_status_t begin_pixels(void *context, const char *split, const char *path,
+                                hp_error_t *err) {
+    into_t *into = context;
+    HP_TRY(wk_pixels_split(into->set, split, &into->split, err));
+    return wk_pixels_source(into->set, path, err);
+}
+
+static hp_status_t add_pixels(void *context, const wk_pixel_record_t *question, hp_error_t *err) {
+    into_t *into = context;
+    return wk_pixels_add(into->set, into->split, question, err);
+}
+
+hp_status_t wk_clevr_read(const char *folder, wk_pixel_set_t *set, hp_error_t *err) {
+    into_t into = {.set = set};
+    const wk_clevr_taker_t taker = {&into, begin_pixels, add_pixels};
+    return wk_clevr_read_to(folder, &taker, err);
 }

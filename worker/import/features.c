@@ -61,6 +61,14 @@ hp_status_t wk_features_axes(wk_features_t *f, int dims, const uint64_t *size, c
 hp_status_t wk_features_add_name(wk_features_t *f, const char *id, const char *what,
                                  hp_error_t *err) {
     uint32_t number = 0, before = f->names.count;
+    char name[600];
+    if (f->options.numbered != NULL && id[0] != '\0' && id[strspn(id, "0123456789")] == '\0') {
+        wk_pattern_t pattern;
+        HP_TRY(wk_pattern_parse(f->options.numbered, &pattern, err));
+        if (!wk_pattern_make(&pattern, id, name, sizeof name))
+            return hp_fail(err, HP_INPUT, "%s: id %s is too long", what, id);
+        id = name;
+    }
     if (id[0] == '\0') return hp_fail(err, HP_INPUT, "%s: row %u: an empty id", what, before);
     HP_TRY(wk_strings_add(&f->names, id, strlen(id), &number, err));
     if (f->names.count == before)

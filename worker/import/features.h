@@ -40,6 +40,7 @@ typedef struct wk_features_options {
     /* Names in a folder: %d, %012d or %s stands for the id; names in a text file or a store are ids
      * unless they fit it. */
     const char *pattern;
+    const char *numbered; /* a pattern of which an id that is a number is made a name; NULL: none */
     wk_layout_t layout;
     int grid_height, grid_width; /* of layouts without H and W; 0, 0: none */
     /* Files of raw numbers, little-endian: the axes of one image; 0 for one that the file's length

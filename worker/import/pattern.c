@@ -55,6 +55,12 @@ bool wk_pattern_match(const wk_pattern_t *pattern, const char *name, char *id, s
     return (size_t)snprintf(id, size, "%.*s", (int)(end - begin), name + begin) < size;
 }
 
+bool wk_pattern_make(const wk_pattern_t *pattern, const char *id, char *name, size_t size) {
+    size_t n = strlen(id), zeros = n < (size_t)pattern->digits ? (size_t)pattern->digits - n : 0;
+    return (size_t)snprintf(name, size, "%s%.*s%s%s", pattern->before, (int)zeros,
+                            "000000000000000000", id, pattern->after) < size;
+}
+
 typedef struct {
     uint32_t id, name;
 } entry_t;

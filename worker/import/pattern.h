@@ -23,6 +23,9 @@ hp_status_t wk_pattern_parse(const char *text, wk_pattern_t *pattern,
 /* True where `name` fits; then `id` is what stands for the id, numbers without zeros in front. */
 bool wk_pattern_match(const wk_pattern_t *pattern, const char *name, char *id, size_t size);
 
+/* The name with this id, which has no * then; false: it does not fit `size`. */
+bool wk_pattern_make(const wk_pattern_t *pattern, const char *id, char *name, size_t size);
+
 /* The files of a folder that fit, in the order of their ids (numbers by value, else by bytes). */
 typedef struct {
     wk_strings_t ids, names; /* the i-th id is that of the i-th name of `name` */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { IDENTITY = 60000 };
 
@@ -50,6 +51,10 @@ static hp_status_t collect_sources(wk_vqa_job_t *job, hp_error_t *err) {
              i->tokenizer->name, i->guess_metric ? -1 : (int)i->metric, i->skip_missing);
     identify(job, text);
     for (int f = 0; f < i->lines; f++) HP_TRY(add_source(job, i->line[f], err));
+    for (int s = 0; i->clevr != NULL && s < WK_CLEVR_SPLITS; s++) {
+        HP_TRY(wk_clevr_path(i->clevr, s, job->clevr[s], err));
+        if (s == 0 || access(job->clevr[s], F_OK) == 0) HP_TRY(add_source(job, job->clevr[s], err));
+    }
     for (int s = 0; s < i->splits; s++) {
         identify(job, i->split[s].name);
         for (int f = 0; f < i->split[s].questions; f++)
@@ -65,6 +70,7 @@ static hp_status_t collect_sources(wk_vqa_job_t *job, hp_error_t *err) {
         identify(job, text);
         HP_TRY(add_source(job, f->path, err));
         if (f->ids_file != NULL) HP_TRY(add_source(job, f->ids_file, err));
+        if (f->numbered != NULL) identify(job, f->numbered);
         if (f->width_dataset != NULL) {
             identify(job, f->width_dataset);
             identify(job, f->height_dataset);
@@ -115,6 +121,7 @@ static hp_status_t read_lines(wk_vqa_job_t *job, hp_error_t *err) {
     job->lines = p;
     job->lines->strings = &job->strings;
     job->lines->images = &job->images;
+    if (i->clevr != NULL) HP_TRY(wk_vqa_read_clevr(job, err));
     for (int f = 0; f < i->lines; f++) {
         HP_TRY(wk_json_lines_read(job->lines, i->line[f], (uint32_t)f, err));
         wk_vqa_progress(job, "questions read", (uint64_t)job->lines->lines, 0);
@@ -127,7 +134,7 @@ static hp_status_t read_lines(wk_vqa_job_t *job, hp_error_t *err) {
 static hp_status_t read_splits(wk_vqa_job_t *job, hp_error_t *err) {
     const wk_vqa_import_t *i = job->import;
     void *p = NULL;
-    if (i->lines > 0) return read_lines(job, err);
+    if (i->lines > 0 || i->clevr != NULL) return read_lines(job, err);
     HP_TRY(hp_allocate(&p, (size_t)i->splits, sizeof *job->set, "splits", err));
     job->set = p;
     job->splits = i->splits;

@@ -26,6 +26,7 @@ typedef struct {
     int lines; /* files of JSON Lines (worker/import/json_lines.h), which say what is in which
                   split; then `splits` is 0 */
     const char *line[WK_VQA_FILES];
+    const char *clevr; /* CLEVR's folder, of which the questions are read; then both are 0 */
     /* The splits that words and answers are counted in, "all" for all of them; NULL: train, or the
      * first. answer_vocabulary NULL: as vocabulary. */
     const char *vocabulary, *answer_vocabulary;

@@ -3,6 +3,7 @@
 #define WK_VQA_INTERNAL_H
 
 #include "common/store_write.h"
+#include "worker/import/clevr.h"
 #include "worker/import/features_ahead.h"
 #include "worker/import/json_lines.h"
 #include "worker/import/pattern.h"
@@ -30,7 +31,7 @@ typedef struct {
     const char **word, **answer;
     hp_store_source_t source[WK_VQA_SOURCES];
     int sources;
-    char *identity;
+    char *identity, clevr[WK_CLEVR_SPLITS][WK_CLEVR_PATH]; /* clevr: its files */
     hp_store_writer_t *writer;
     wk_features_ahead_t *ahead;
     char *token_text;
@@ -49,11 +50,15 @@ static inline const char *wk_vqa_split_name(const wk_vqa_job_t *job, int split) 
 /* The file that a question of the split was read from. */
 static inline const char *wk_vqa_file_of(const wk_vqa_job_t *job, int split,
                                          const wk_vqa_question_t *q) {
-    return job->lines != NULL ? job->import->line[q->file]
-                              : job->import->split[split].question[q->file];
+    return job->import->clevr != NULL ? job->import->clevr
+           : job->lines != NULL       ? job->import->line[q->file]
+                                      : job->import->split[split].question[q->file];
 }
 
 void wk_vqa_progress(const wk_vqa_job_t *job, const char *what, uint64_t done, uint64_t total);
+
+/* vqa_clevr.c: fills job->lines. */
+hp_status_t wk_vqa_read_clevr(wk_vqa_job_t *job, hp_error_t *err) HP_MUST_CHECK;
 
 /* vqa_images.c: opens what images come from; says which image of the store each of the questions'
  * is (HP_INPUT where one is missing, unless these are skipped); writes them all. */
