@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,9 @@ struct hp_trace {
     int lines;
     hp_trace_row_t *row, **last;
     atomic_bool over;
+    hp_log_t *log; /* of the thread that writes the file */
+    pthread_t thread;
+    bool writing; /* it was started */
 };
 
 hp_status_t hp_trace_folder(const char *run, int64_t start, char *out, hp_error_t *err) {
@@ -70,6 +74,7 @@ hp_status_t hp_trace_create(const hp_trace_options_t *options, hp_trace_t **trac
 
 void hp_trace_destroy(hp_trace_t *t) {
     if (t == NULL) return;
+    if (t->writing) pthread_join(t->thread, NULL);
     for (hp_trace_row_t *row = t->row, *next; row != NULL; row = next) {
         next = row->next;
         hp_free(row->seen);
@@ -233,11 +238,9 @@ static void put_row(FILE *out, hp_trace_row_t *row) {
     for (size_t i = 0; i < n; i++) put_span(out, row, &row->span[i]);
 }
 
-hp_status_t hp_trace_finish(hp_trace_t *t, const char **path_p, hp_error_t *err) {
+static hp_status_t write_file(hp_trace_t *t, hp_error_t *err) {
     char *text = NULL, who[384];
     size_t bytes = 0;
-    if (path_p != NULL) *path_p = NULL;
-    if (t == NULL || atomic_exchange(&t->over, true)) return HP_OK;
     FILE *out = open_memstream(&text, &bytes);
     if (out == NULL) return hp_fail_errno(err, HP_MEMORY, "the trace");
     fputs("[\n", out); /* the first and the last line: what lies between them can be put together */
@@ -250,16 +253,31 @@ hp_status_t hp_trace_finish(hp_trace_t *t, const char **path_p, hp_error_t *err)
     if (fclose(out) != 0) status = hp_fail_errno(err, HP_MEMORY, "the trace");
     if (status == HP_OK) status = hp_write_file(t->path, text, bytes, err);
     free(text);
-    if (status == HP_OK && path_p != NULL) *path_p = t->path;
     return status;
 }
 
-void hp_trace_end(hp_trace_t *t, hp_log_t *log) {
-    const char *path = NULL;
+hp_status_t hp_trace_finish(hp_trace_t *t, const char **path_p, hp_error_t *err) {
+    if (path_p != NULL) *path_p = NULL;
+    if (t == NULL || atomic_exchange(&t->over, true)) return HP_OK;
+    HP_TRY(write_file(t, err));
+    if (path_p != NULL) *path_p = t->path;
+    return HP_OK;
+}
+
+static void *write_beside(void *trace) {
+    hp_trace_t *t = trace;
     hp_error_t err;
-    if (hp_trace_finish(t, &path, &err) != HP_OK)
-        hp_log(log, HP_LOG_WARN, "no trace of this rank: %s", err.text);
-    else if (path != NULL && t->options.rank == 0)
-        hp_log(log, HP_LOG_INFO, "a trace is in %s; 'hanps report %s --trace' makes one file of it",
-               path, t->options.run);
+    if (write_file(t, &err) != HP_OK)
+        hp_log(t->log, HP_LOG_WARN, "no trace of this rank: %s", err.text);
+    else if (t->options.rank == 0)
+        hp_log(t->log, HP_LOG_INFO, "a trace is in %s; 'hanps report %s --trace' makes one file",
+               t->path, t->options.run);
+    return NULL;
+}
+
+void hp_trace_end(hp_trace_t *t, hp_log_t *log) {
+    if (t == NULL || atomic_exchange(&t->over, true)) return;
+    t->log = log;
+    t->writing = pthread_create(&t->thread, NULL, write_beside, t) == 0;
+    if (!t->writing) write_beside(t);
 }

@@ -63,7 +63,8 @@ typedef struct {
 hp_status_t hp_trace_create(const hp_trace_options_t *options, hp_trace_t **trace_p,
                             hp_error_t *err) HP_MUST_CHECK;
 
-/* After the last thread that writes to a row has ended. */
+/* After the last thread that writes to a row has ended. Called by the thread that calls
+ * hp_trace_end, or after it. NULL is fine. */
 void hp_trace_destroy(hp_trace_t *trace);
 
 int hp_trace_steps(const hp_trace_t *trace); /* 0 where there is none */
@@ -79,7 +80,7 @@ void hp_trace_add(hp_trace_row_t *row, int lane, hp_trace_kind_t kind, double be
                   uint64_t number, int worker);
 
 /* The same, and one that goes on where the one before ended is made one with it. Only for a row
- * whose thread also calls hp_trace_finish. */
+ * whose thread also ends the trace. */
 void hp_trace_extend(hp_trace_row_t *row, hp_trace_kind_t kind, double begin, double end,
                      uint64_t number);
 
@@ -88,11 +89,13 @@ static inline void hp_trace_span(hp_trace_row_t *row, hp_trace_kind_t kind, doub
     if (row != NULL) hp_trace_add(row, 0, kind, begin, end, number, -1);
 }
 
-/* The trace is over: no span is added any more, the file is written. Only the first call does
- * anything; *path_p, which may be NULL, is then its path, else NULL. */
+/* The trace is over: no span is added any more, the file is written. Only the first call of this or
+ * of hp_trace_end does anything; *path_p, which may be NULL, is then the file's path, else NULL. */
 hp_status_t hp_trace_finish(hp_trace_t *trace, const char **path_p, hp_error_t *err) HP_MUST_CHECK;
 
-/* The same, told to the log: a trace that cannot be written ends no training. */
+/* The same beside training, in a thread that hp_trace_destroy waits for: a folder that all hosts
+ * share may be slow. How it went is told to `log`, which must outlive the trace: a trace that
+ * cannot be written ends no training. */
 void hp_trace_end(hp_trace_t *trace, hp_log_t *log);
 
 /* A run's folder of parts, "RUN/trace/start-NNNN", into out[HP_RUN_PATH]. */

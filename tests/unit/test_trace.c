@@ -171,6 +171,8 @@ static void leave_part(int64_t start, int rank) {
     hp_trace_t *trace = make(start, rank);
     hp_trace_row_t *row = row_of(trace, "compute", 1, 1);
     hp_trace_span(row, HP_TRACE_STEP, 50 + rank, 51 + rank, (uint64_t)start);
+    hp_trace_end(trace, NULL);
+    hp_trace_span(row, HP_TRACE_STEP, 60, 61, 0);
     assert_int_equal(hp_trace_finish(trace, NULL, &err), HP_OK);
     hp_trace_destroy(trace);
 }
