@@ -3,10 +3,66 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+hp_status_t cli_take_text(const cli_option_t *o, char *text, hp_error_t *err) {
+    (void)err;
+    *o->to.text = text;
+    return HP_OK;
+}
+
+hp_status_t cli_take_list(const cli_option_t *o, char *text, hp_error_t *err) {
+    if (o->most > 0 && *o->count == o->most)
+        return hp_fail(err, HP_INPUT, "--%s: at most %" PRId64 " are allowed", o->name, o->most);
+    o->to.text[(*o->count)++] = text;
+    return HP_OK;
+}
+
+hp_status_t cli_take_whole(const cli_option_t *o, char *text, hp_error_t *err) {
+    char option[64];
+    snprintf(option, sizeof option, "--%s", o->name);
+    return cli_whole(option, text, o->least, o->most, o->to.whole, err);
+}
+
+hp_status_t cli_take_number(const cli_option_t *o, char *text, hp_error_t *err) {
+    int64_t value = 0;
+    cli_option_t whole = *o;
+    whole.to.whole = &value;
+    HP_TRY(cli_take_whole(&whole, text, err));
+    *o->to.number = (int)value;
+    return HP_OK;
+}
+
+hp_status_t cli_options(int argc, char **argv, const cli_option_t *options, bool *help_p,
+                        hp_error_t *err) {
+    enum { FIRST = 256 }; /* no letter's number */
+    struct option table[CLI_OPTIONS + 2] = {{0}};
+    int rows = 0;
+    for (; options[rows].name != NULL; rows++) {
+        if (rows == CLI_OPTIONS) return hp_fail(err, HP_INTERNAL, "too many options");
+        table[rows] = (struct option){options[rows].name,
+                                      options[rows].take != NULL ? required_argument : no_argument,
+                                      NULL, FIRST + rows};
+    }
+    table[rows] = (struct option){"help", no_argument, NULL, 'h'};
+    opterr = 0;
+    for (int option; (option = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
+        if (option == '?') return cli_bad_option(argv, err);
+        if (option == 'h') {
+            *help_p = true;
+            return HP_OK;
+        }
+        const cli_option_t *o = &options[option - FIRST];
+        if (o->take == NULL)
+            *o->to.flag = true;
+        else
+            HP_TRY(o->take(o, optarg, err));
+    }
+    return HP_OK;
+}
 
 hp_status_t cli_bad_option(char **argv, hp_error_t *err) {
     return hp_fail(err, HP_INPUT, "%s: no such option, or its value is missing; see --help",

@@ -7,7 +7,6 @@
 #include "worker/ask.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,43 +35,15 @@ typedef struct {
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { IMAGE = 1, QUESTION, TOP, JSON, CHECKPOINT, SET };
-    static const struct option options[] = {{"image", required_argument, NULL, IMAGE},
-                                            {"question", required_argument, NULL, QUESTION},
-                                            {"top", required_argument, NULL, TOP},
-                                            {"json", no_argument, NULL, JSON},
-                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case IMAGE:
-            args->image = optarg;
-            break;
-        case QUESTION:
-            args->question = optarg;
-            break;
-        case TOP:
-            HP_TRY(cli_parse_top(optarg, &args->top, err));
-            break;
-        case JSON:
-            args->json = true;
-            break;
-        case CHECKPOINT:
-            args->checkpoint = optarg;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            args->help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("image", &args->image),
+                                    CLI_TEXT("question", &args->question),
+                                    CLI_NUMBER("top", &args->top, 1, CLI_TOP),
+                                    CLI_FLAG("json", &args->json),
+                                    CLI_TEXT("checkpoint", &args->checkpoint),
+                                    CLI_LIST("set", args->set, &args->sets, 0),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, &args->help, err));
+    if (args->help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     if (args->question != NULL && args->image == NULL)
         return hp_fail(err, HP_INPUT, "--question TEXT goes with --image ID");

@@ -39,31 +39,12 @@ typedef struct {
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { CHECKPOINT = 1, CONFIG, WEIGHTS };
-    static const struct option options[] = {{"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"config", no_argument, NULL, CONFIG},
-                                            {"weights", no_argument, NULL, WEIGHTS},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case CHECKPOINT:
-            args->checkpoint = optarg;
-            break;
-        case CONFIG:
-            args->config = true;
-            break;
-        case WEIGHTS:
-            args->weights = true;
-            break;
-        case 'h':
-            args->help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("checkpoint", &args->checkpoint),
+                                    CLI_FLAG("config", &args->config),
+                                    CLI_FLAG("weights", &args->weights),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, &args->help, err));
+    if (args->help) return HP_OK;
     for (; optind < argc; optind++) {
         if (args->operands == 2) return hp_fail(err, HP_INPUT, "%s: too much", argv[optind]);
         args->operand[args->operands++] = argv[optind];

@@ -38,7 +38,7 @@ enum { TAG_MACHINE = 0x100, TAG_FIT, TAG_TASK, TAG_TASK_DONE };
 typedef struct {
     const char *config, *run, *placement;
     int servers, sets;
-    char **set;
+    const char **set;
     double limit;
 } doctor_args_t;
 
@@ -70,46 +70,25 @@ typedef struct {
     bool lost; /* a rank did not answer: nothing that it may still write to is released */
 } doctor_t;
 
+static hp_status_t take_limit(const cli_option_t *option, char *text, hp_error_t *err) {
+    char *end = NULL;
+    double limit = strtod(text, &end);
+    if (end == text || *end != '\0' || !(limit >= 1 && limit <= 3600))
+        return hp_fail(err, HP_INPUT, "--limit %s: 1 to 3600 seconds are allowed", text);
+    *(double *)option->to.any = limit;
+    return HP_OK;
+}
+
 static hp_status_t parse(int argc, char **argv, doctor_args_t *args, bool *help_p,
                          hp_error_t *err) {
-    enum { RUN = 1, SERVERS, PLACEMENT, SET, LIMIT };
-    static const struct option options[] = {{"run", required_argument, NULL, RUN},
-                                            {"servers", required_argument, NULL, SERVERS},
-                                            {"placement", required_argument, NULL, PLACEMENT},
-                                            {"set", required_argument, NULL, SET},
-                                            {"limit", required_argument, NULL, LIMIT},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case RUN:
-            args->run = optarg;
-            break;
-        case SERVERS:
-            args->servers = atoi(optarg);
-            break;
-        case PLACEMENT:
-            args->placement = optarg;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case LIMIT:
-            args->limit = atof(optarg);
-            break;
-        case 'h':
-            *help_p = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-        if (option == SERVERS && (args->servers < 1 || args->servers > 4096))
-            return hp_fail(err, HP_INPUT, "--servers %s: a number from 1 to 4096 is allowed",
-                           optarg);
-        if (option == LIMIT && !(args->limit >= 1 && args->limit <= 3600))
-            return hp_fail(err, HP_INPUT, "--limit %s: 1 to 3600 seconds are allowed", optarg);
-    }
+    const cli_option_t options[] = {CLI_TEXT("run", &args->run),
+                                    CLI_NUMBER("servers", &args->servers, 1, 4096),
+                                    CLI_TEXT("placement", &args->placement),
+                                    CLI_LIST("set", args->set, &args->sets, 0),
+                                    CLI_OTHER("limit", take_limit, &args->limit),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help_p, err));
+    if (*help_p) return HP_OK;
     if (argc - optind > 1)
         return hp_fail(err, HP_INPUT, "%s: one CONFIG is allowed", argv[optind + 1]);
     if (optind < argc) args->config = argv[optind];

@@ -12,7 +12,6 @@
 #include "worker/report/scores.h"
 #include "worker/trained.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,55 +53,18 @@ typedef struct {
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help_p, hp_error_t *err) {
-    enum { SPLIT = 1, CHECKPOINT, METRIC, JSON, RESULTS, PREDICTIONS, TOP, LOGITS, SET };
-    static const struct option options[] = {{"split", required_argument, NULL, SPLIT},
-                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"metric", required_argument, NULL, METRIC},
-                                            {"json", required_argument, NULL, JSON},
-                                            {"results", required_argument, NULL, RESULTS},
-                                            {"predictions", required_argument, NULL, PREDICTIONS},
-                                            {"top", required_argument, NULL, TOP},
-                                            {"logits", no_argument, NULL, LOGITS},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case SPLIT:
-            args->split = optarg;
-            break;
-        case CHECKPOINT:
-            args->checkpoint = optarg;
-            break;
-        case METRIC:
-            args->metric = optarg;
-            break;
-        case JSON:
-            args->json = optarg;
-            break;
-        case RESULTS:
-            args->results = optarg;
-            break;
-        case PREDICTIONS:
-            args->predictions = optarg;
-            break;
-        case TOP:
-            HP_TRY(cli_parse_top(optarg, &args->top, err));
-            break;
-        case LOGITS:
-            args->logits = true;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            *help_p = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("split", &args->split),
+                                    CLI_TEXT("checkpoint", &args->checkpoint),
+                                    CLI_TEXT("metric", &args->metric),
+                                    CLI_TEXT("json", &args->json),
+                                    CLI_TEXT("results", &args->results),
+                                    CLI_TEXT("predictions", &args->predictions),
+                                    CLI_NUMBER("top", &args->top, 1, CLI_TOP),
+                                    CLI_FLAG("logits", &args->logits),
+                                    CLI_LIST("set", args->set, &args->sets, 0),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help_p, err));
+    if (*help_p) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     return HP_OK;
 }

@@ -7,7 +7,6 @@
 #include "common/memory.h"
 #include "worker/trained.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -35,39 +34,12 @@ typedef struct {
 } args_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { FORMAT = 1, OUT, CHECKPOINT, WEIGHTS_ONLY, SET };
-    static const struct option options[] = {{"format", required_argument, NULL, FORMAT},
-                                            {"out", required_argument, NULL, OUT},
-                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"weights-only", no_argument, NULL, WEIGHTS_ONLY},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case FORMAT:
-            args->format = optarg;
-            break;
-        case OUT:
-            args->out = optarg;
-            break;
-        case CHECKPOINT:
-            args->checkpoint = optarg;
-            break;
-        case WEIGHTS_ONLY:
-            args->weights_only = true;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            args->help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {
+        CLI_TEXT("format", &args->format),          CLI_TEXT("out", &args->out),
+        CLI_TEXT("checkpoint", &args->checkpoint),  CLI_FLAG("weights-only", &args->weights_only),
+        CLI_LIST("set", args->set, &args->sets, 0), {0}};
+    HP_TRY(cli_options(argc, argv, options, &args->help, err));
+    if (args->help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     if (args->format == NULL || args->out == NULL)
         return hp_fail(err, HP_INPUT, "--%s is missing; see --help",

@@ -7,7 +7,6 @@
 #include "common/store_sparse.h"
 #include "worker/extract.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,56 +41,26 @@ typedef struct {
     wk_extract_options_t extract;
 } args_t;
 
+static hp_status_t take_dtype(const cli_option_t *option, char *text, hp_error_t *err) {
+    return cli_parse_dtype("--dtype", text, option->to.any, err);
+}
+
+static hp_status_t take_encoding(const cli_option_t *option, char *text, hp_error_t *err) {
+    return cli_parse_encoding(text, option->to.any, err);
+}
+
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_error_t *err) {
-    enum { OUT = 1, STORE, CHECKPOINT, DTYPE, ENCODING, KEEP, BATCH, SET };
-    static const struct option options[] = {{"out", required_argument, NULL, OUT},
-                                            {"store", required_argument, NULL, STORE},
-                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"dtype", required_argument, NULL, DTYPE},
-                                            {"encoding", required_argument, NULL, ENCODING},
-                                            {"keep-pixels", no_argument, NULL, KEEP},
-                                            {"batch", required_argument, NULL, BATCH},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    int64_t number = 0;
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case OUT:
-            args->extract.out = optarg;
-            break;
-        case STORE:
-            args->store = optarg;
-            break;
-        case CHECKPOINT:
-            args->checkpoint = optarg;
-            break;
-        case DTYPE:
-            HP_TRY(cli_parse_dtype("--dtype", optarg, &args->extract.dtype, err));
-            break;
-        case ENCODING:
-            HP_TRY(cli_parse_encoding(optarg, &args->extract.encoding, err));
-            break;
-        case KEEP:
-            args->extract.keep_pixels = true;
-            break;
-        case BATCH:
-            HP_TRY(cli_whole("--batch", optarg, 1, 4096, &number, err));
-            args->extract.batch = (int)number;
-            break;
-        case SET:
-            if (args->sets == SETS_MAX)
-                return hp_fail(err, HP_INPUT, "--set: at most %d are allowed", SETS_MAX);
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            *help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("out", &args->extract.out),
+                                    CLI_TEXT("store", &args->store),
+                                    CLI_TEXT("checkpoint", &args->checkpoint),
+                                    CLI_OTHER("dtype", take_dtype, &args->extract.dtype),
+                                    CLI_OTHER("encoding", take_encoding, &args->extract.encoding),
+                                    CLI_FLAG("keep-pixels", &args->extract.keep_pixels),
+                                    CLI_NUMBER("batch", &args->extract.batch, 1, 4096),
+                                    CLI_LIST("set", args->set, &args->sets, SETS_MAX),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help, err));
+    if (*help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     return args->extract.out != NULL ? HP_OK : hp_fail(err, HP_INPUT, "--out STORE is needed");
 }

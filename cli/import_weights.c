@@ -11,7 +11,6 @@
 #include "worker/import/json_lines.h"
 #include "worker/weights.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -48,31 +47,12 @@ typedef struct {
 } job_t;
 
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { RUN = 1, CONFIG, SET };
-    static const struct option options[] = {{"run", required_argument, NULL, RUN},
-                                            {"config", required_argument, NULL, CONFIG},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case RUN:
-            args->run = optarg;
-            break;
-        case CONFIG:
-            args->config = optarg;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            args->help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("run", &args->run),
+                                    CLI_TEXT("config", &args->config),
+                                    CLI_LIST("set", args->set, &args->sets, 0),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, &args->help, err));
+    if (args->help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "FILE", &args->file, err));
     if (args->run == NULL) return hp_fail(err, HP_INPUT, "--run RUN is missing; see --help");
     return HP_OK;

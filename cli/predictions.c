@@ -1,6 +1,5 @@
 #include "cli/predictions.h"
 
-#include "cli/arguments.h"
 #include "cli/scores.h"
 #include "common/memory.h"
 
@@ -104,11 +103,4 @@ hp_status_t cli_prediction_write(const cli_predictions_t *p, const wk_answered_t
     hp_free(order);
     hp_free(probability);
     return status;
-}
-
-hp_status_t cli_parse_top(const char *text, int *top_p, hp_error_t *err) {
-    int64_t value = 0;
-    HP_TRY(cli_whole("--top", text, 1, CLI_TOP, &value, err));
-    *top_p = (int)value;
-    return HP_OK;
 }

@@ -31,7 +31,4 @@ hp_status_t cli_prediction_write(const cli_predictions_t *p, const wk_answered_t
                                  const int64_t *id, const char *image, const char *question,
                                  const char *target, FILE *out, hp_error_t *err) HP_MUST_CHECK;
 
-/* The value of --top. */
-hp_status_t cli_parse_top(const char *text, int *top_p, hp_error_t *err) HP_MUST_CHECK;
-
 #endif

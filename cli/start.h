@@ -23,7 +23,7 @@ typedef struct {
     int trace;             /* steps to trace; 0: none */
     bool resume;
     int sets;
-    char **set; /* [sets] assignments, owned by argv */
+    const char **set; /* [sets] assignments, owned by argv */
 } cli_train_args_t;
 
 /* Plain data: sent to the other ranks as it is, followed by the configuration as YAML. All ranks

@@ -29,62 +29,32 @@ typedef struct {
     const char *out;
 } args_t;
 
-static hp_status_t parse_format(const char *text, wk_table_format_t *format, hp_error_t *err) {
+static hp_status_t take_format(const cli_option_t *option, char *text, hp_error_t *err) {
     static const char *const name[] = {
         [WK_TABLE_TEXT] = "text", [WK_TABLE_MARKDOWN] = "markdown", [WK_TABLE_CSV] = "csv"};
     for (int f = 0; f < 3; f++)
         if (strcmp(text, name[f]) == 0) {
-            *format = (wk_table_format_t)f;
+            *(wk_table_format_t *)option->to.any = (wk_table_format_t)f;
             return HP_OK;
         }
     return hp_fail(err, HP_INPUT, "--format %s: allowed are text, markdown, csv", text);
 }
 
+static hp_status_t take_metric(const cli_option_t *option, char *text, hp_error_t *err) {
+    return wk_metric_find(text, option->to.any, err);
+}
+
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_error_t *err) {
-    enum { SPLIT = 1, STEP, METRIC, FORMAT, SAMPLES, SEED, OUT };
-    static const struct option options[] = {{"split", required_argument, NULL, SPLIT},
-                                            {"step", required_argument, NULL, STEP},
-                                            {"metric", required_argument, NULL, METRIC},
-                                            {"format", required_argument, NULL, FORMAT},
-                                            {"samples", required_argument, NULL, SAMPLES},
-                                            {"seed", required_argument, NULL, SEED},
-                                            {"out", required_argument, NULL, OUT},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    int64_t number = 0;
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case SPLIT:
-            args->table.split = optarg;
-            break;
-        case STEP:
-            HP_TRY(cli_whole("--step", optarg, 0, INT64_MAX, &args->table.step, err));
-            break;
-        case METRIC:
-            HP_TRY(wk_metric_find(optarg, &args->table.metric, err));
-            break;
-        case FORMAT:
-            HP_TRY(parse_format(optarg, &args->format, err));
-            break;
-        case SAMPLES:
-            HP_TRY(cli_whole("--samples", optarg, 0, 1000000, &number, err));
-            args->table.samples = (int)number;
-            break;
-        case SEED:
-            HP_TRY(cli_whole("--seed", optarg, 0, INT64_MAX, &number, err));
-            args->table.seed = (uint64_t)number;
-            break;
-        case OUT:
-            args->out = optarg;
-            break;
-        case 'h':
-            *help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("split", &args->table.split),
+                                    CLI_WHOLE("step", &args->table.step, 0, INT64_MAX),
+                                    CLI_OTHER("metric", take_metric, &args->table.metric),
+                                    CLI_OTHER("format", take_format, &args->format),
+                                    CLI_NUMBER("samples", &args->table.samples, 0, 1000000),
+                                    CLI_WHOLE("seed", (int64_t *)&args->table.seed, 0, INT64_MAX),
+                                    CLI_TEXT("out", &args->out),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help, err));
+    if (*help) return HP_OK;
     args->table.runs = argc - optind;
     args->table.run = (const char *const *)argv + optind;
     if (args->table.runs < 1) return hp_fail(err, HP_INPUT, "RUN is missing");

@@ -14,7 +14,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -50,61 +49,19 @@ typedef struct {
     bool clean;        /* every peer has said goodbye: MPI can be finalised */
 } rank_t;
 
-static hp_status_t parse_count(const char *option, const char *text, int least, int most,
-                               int *count_p, hp_error_t *err) {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || n < least || n > most)
-        return hp_fail(err, HP_INPUT, "%s %s: a number from %d to %d is allowed", option, text,
-                       least, most);
-    *count_p = (int)n;
-    return HP_OK;
-}
-
 /* *help_p: --help was asked for. args->set has room for argc assignments. */
 static hp_status_t parse(int argc, char **argv, cli_train_args_t *args, bool *help_p,
                          hp_error_t *err) {
-    enum { RUN = 1, SERVERS, SPARES, PLACEMENT, RESUME, SET, TRACE };
-    static const struct option options[] = {{"run", required_argument, NULL, RUN},
-                                            {"servers", required_argument, NULL, SERVERS},
-                                            {"spares", required_argument, NULL, SPARES},
-                                            {"resume", no_argument, NULL, RESUME},
-                                            {"set", required_argument, NULL, SET},
-                                            {"placement", required_argument, NULL, PLACEMENT},
-                                            {"trace", required_argument, NULL, TRACE},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case RUN:
-            args->run = optarg;
-            break;
-        case SERVERS:
-            HP_TRY(parse_count("--servers", optarg, 1, MOST_RANKS, &args->servers, err));
-            break;
-        case SPARES:
-            HP_TRY(parse_count("--spares", optarg, 0, MOST_RANKS, &args->spares, err));
-            break;
-        case PLACEMENT:
-            args->placement = optarg;
-            break;
-        case TRACE:
-            HP_TRY(parse_count("--trace", optarg, 1, HP_TRACE_STEPS, &args->trace, err));
-            break;
-        case RESUME:
-            args->resume = true;
-            break;
-        case SET:
-            args->set[args->sets++] = optarg;
-            break;
-        case 'h':
-            *help_p = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
-    }
+    const cli_option_t options[] = {CLI_TEXT("run", &args->run),
+                                    CLI_NUMBER("servers", &args->servers, 1, MOST_RANKS),
+                                    CLI_NUMBER("spares", &args->spares, 0, MOST_RANKS),
+                                    CLI_FLAG("resume", &args->resume),
+                                    CLI_LIST("set", args->set, &args->sets, 0),
+                                    CLI_TEXT("placement", &args->placement),
+                                    CLI_NUMBER("trace", &args->trace, 1, HP_TRACE_STEPS),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help_p, err));
+    if (*help_p) return HP_OK;
     if (argc - optind > 1)
         return hp_fail(err, HP_INPUT, "%s: one CONFIG is allowed", argv[optind + 1]);
     if (optind < argc) args->config = argv[optind];
@@ -231,8 +188,7 @@ static hp_status_t conclude(rank_t *rank, hp_status_t status, const ps_outcome_t
                          rank->log);
         return HP_OK;
     }
-    cli_write_status(plan, HP_RUN_STOPPED, outcome, true, "stopped with a checkpoint",
-                     rank->log);
+    cli_write_status(plan, HP_RUN_STOPPED, outcome, true, "stopped with a checkpoint", rank->log);
     return hp_fail(err, HP_INTERRUPTED,
                    "stopped at step %" PRId64
                    " with a checkpoint; go on with: hanps train --run %s "

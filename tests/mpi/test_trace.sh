@@ -62,7 +62,7 @@ assert any(e["name"] == "step" for e in events)
 grep -q 'warning: no trace of this rank' "$work/out" || fail "no trace: no warning: $(cat "$work/out")"
 
 for steps in 0 1001 -3 2.5 many ''; do
-    bad "a number from 1 to 1000 is allowed" train "$work/config.yaml" --run "$work/x" --trace "$steps"
+    bad "a whole number from 1 to 1000 is allowed" train "$work/config.yaml" --run "$work/x" --trace "$steps"
 done
 [ ! -e "$work/x" ] || fail "a refused run left a folder"
 bad "has no trace" report "$work/none" --trace
