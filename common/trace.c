@@ -14,6 +14,10 @@
 
 #include <yajl/yajl_gen.h>
 
+/* Viewers take process 0 and thread 0 for the idle ones, and show a process's number behind its
+ * name: this one is not taken for another rank's. */
+enum { FIRST_PROCESS = 10000, FIRST_LINE = 1 };
+
 #define SAME_S 20e-6 /* a span that begins so soon after the one before goes on with it */
 
 typedef struct {
@@ -61,6 +65,7 @@ hp_status_t hp_trace_create(const hp_trace_options_t *options, hp_trace_t **trac
     hp_trace_t *t = p;
     t->options = *options;
     t->last = &t->row;
+    t->lines = FIRST_LINE;
     snprintf(t->role, sizeof t->role, "%s", options->role);
     snprintf(t->host, sizeof t->host, "%s", options->host);
     snprintf(name, sizeof name, "rank-%04d-of-%04d.json", options->rank, options->ranks);
@@ -161,14 +166,16 @@ static void put_text(FILE *out, const char *text) {
     yajl_gen_free(gen);
 }
 
+static int process(const hp_trace_t *t) { return FIRST_PROCESS + t->options.rank; }
+
 static void put_name(FILE *out, const hp_trace_t *t, const char *what, int line, const char *text) {
     fprintf(out, ",\n{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_name\",\"args\":{\"name\":",
-            t->options.rank, line, what);
+            process(t), line, what);
     put_text(out, text);
     fprintf(out,
             "}},\n{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_sort_index\",\"args\":{"
             "\"sort_index\":%d}}",
-            t->options.rank, line, what, strcmp(what, "process") == 0 ? t->options.rank : line);
+            process(t), line, what, strcmp(what, "process") == 0 ? t->options.rank : line);
 }
 
 /* Of the trace as a whole: what a script that reads it may want to know. */
@@ -179,10 +186,10 @@ static void put_about(FILE *out, const hp_trace_t *t) {
     for (const hp_trace_row_t *row = t->row; row != NULL; row = row->next)
         dropped += atomic_load_explicit(&row->dropped, memory_order_relaxed);
     fprintf(out,
-            "{\"ph\":\"M\",\"pid\":%d,\"tid\":0,\"name\":\"hanps\",\"args\":{\"start\":%" PRId64
+            "{\"ph\":\"M\",\"pid\":%d,\"tid\":1,\"name\":\"hanps\",\"args\":{\"start\":%" PRId64
             ",\"rank\":%d,\"ranks\":%d,\"steps\":%d,\"dropped\":%" PRIu64
             ",\"clock_offset_us\":%.3f,\"clock_error_us\":",
-            o->rank, o->start, o->rank, o->ranks, o->steps, dropped, 1e6 * o->offset);
+            process(t), o->start, o->rank, o->ranks, o->steps, dropped, 1e6 * o->offset);
     if (o->error >= 0) {
         fprintf(out, "%.3f}}", 1e6 * o->error);
         snprintf(label, sizeof label, "clock within %.0f us of rank 0's", ceil(1e6 * o->error));
@@ -190,8 +197,8 @@ static void put_about(FILE *out, const hp_trace_t *t) {
         fputs("null}}", out);
         snprintf(label, sizeof label, "its clock could not be compared with rank 0's");
     }
-    fprintf(out, ",\n{\"ph\":\"M\",\"pid\":%d,\"tid\":0,\"name\":\"process_labels\",\"args\":{",
-            o->rank);
+    fprintf(out, ",\n{\"ph\":\"M\",\"pid\":%d,\"tid\":1,\"name\":\"process_labels\",\"args\":{",
+            process(t));
     fprintf(out, "\"labels\":\"%s\"}}", label);
 }
 
@@ -215,8 +222,8 @@ static void put_span(FILE *out, const hp_trace_row_t *row, const span_t *span) {
     fprintf(out,
             ",\n{\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"name\":\"%s\",\"cat\":\"%s\",\"ts\":%.3f,"
             "\"dur\":%.3f,\"args\":{",
-            row->trace->options.rank, row->first + span->lane, name[span->kind],
-            category_of[span->kind], (double)begin / 1e3, (double)(end - begin) / 1e3);
+            process(row->trace), row->first + span->lane, name[span->kind], category_of[span->kind],
+            (double)begin / 1e3, (double)(end - begin) / 1e3);
     if (span->number != HP_TRACE_UNNUMBERED)
         fprintf(out, "\"%s\":%" PRIu64, row->argument, span->number);
     if (span->worker >= 0)
@@ -246,7 +253,7 @@ static hp_status_t write_file(hp_trace_t *t, hp_error_t *err) {
     fputs("[\n", out); /* the first and the last line: what lies between them can be put together */
     put_about(out, t);
     snprintf(who, sizeof who, "rank %d: %s on %s", t->options.rank, t->role, t->host);
-    put_name(out, t, "process", 0, who);
+    put_name(out, t, "process", FIRST_LINE, who);
     for (hp_trace_row_t *row = t->row; row != NULL; row = row->next) put_row(out, row);
     fputs("\n]\n", out);
     hp_status_t status = HP_OK;

@@ -52,7 +52,7 @@ wait
 python3 -c '
 import json, sys
 events = json.load(open(sys.argv[1]))
-assert {e["pid"] for e in events} == {0, 1, 2}
+assert {e["pid"] for e in events} == {10000, 10001, 10002}
 assert any(e["name"] == "step" for e in events)
 ' "$work/rest.json" || fail "killed: the rest of the trace"
 

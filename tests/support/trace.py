@@ -14,6 +14,8 @@ SLACK = 0.002  # microseconds: times are rounded to thousandths
 
 about, process, thread, rows = {}, {}, {}, collections.defaultdict(list)
 for e in events:
+    e["pid"] -= 10000  # the rank
+    assert e["tid"] > 0, e
     if e["ph"] == "X":
         e["end"] = e["ts"] + e["dur"]
         assert e["dur"] >= 0 and e["ts"] >= 0, e

@@ -126,23 +126,23 @@ static void test_write(void **state) {
     assert_int_equal(hp_trace_finish(trace, &path, &err), HP_OK);
     assert_non_null(strstr(path, "/trace/start-0001/rank-0002-of-0003.json"));
     yajl_val all = parse(path);
-    check_span(all, 0, "step", 0, 0, 3e6);
-    check_span(all, 1, "forward", 0, 0, 2e6);
-    check_span(all, 2, "pull", 0, 0, 3);
-    check_span(all, 3, "pull", 0, 1e6, 1);
-    check_span(all, 4, "data", 0, 1e6 + 1, 1);
-    check_span(all, 5, "push", 3, 0.5e6, 0.25e6);
+    check_span(all, 0, "step", 1, 0, 3e6);
+    check_span(all, 1, "forward", 1, 0, 2e6);
+    check_span(all, 2, "pull", 1, 0, 3);
+    check_span(all, 3, "pull", 1, 1e6, 1);
+    check_span(all, 4, "data", 1, 1e6 + 1, 1);
+    check_span(all, 5, "push", 4, 0.5e6, 0.25e6);
     assert_null(event(all, "X", 6));
     assert_true(number(get(event(all, "X", 0), "args"), "unit") == 7);
     assert_true(number(get(event(all, "X", 5), "args"), "worker") == 4);
     assert_null(get(get(event(all, "X", 4), "args"), "unit"));
-    assert_true(YAJL_GET_INTEGER(about(all, "hanps", 0, "dropped")) == 1);
-    assert_true(YAJL_GET_DOUBLE(about(all, "hanps", 0, "clock_error_us")) == 2);
-    assert_string_equal(YAJL_GET_STRING(about(all, "process_name", 0, "name")),
+    assert_true(YAJL_GET_INTEGER(about(all, "hanps", 1, "dropped")) == 1);
+    assert_true(YAJL_GET_DOUBLE(about(all, "hanps", 1, "clock_error_us")) == 2);
+    assert_string_equal(YAJL_GET_STRING(about(all, "process_name", 1, "name")),
                         "rank 2: worker \"0\" on n\\1");
-    assert_string_equal(YAJL_GET_STRING(about(all, "thread_name", 0, "name")), "compute");
-    assert_string_equal(YAJL_GET_STRING(about(all, "thread_name", 3, "name")), "slot 2");
-    assert_null(about(all, "thread_name", 1, "name")); /* nothing in it */
+    assert_string_equal(YAJL_GET_STRING(about(all, "thread_name", 1, "name")), "compute");
+    assert_string_equal(YAJL_GET_STRING(about(all, "thread_name", 4, "name")), "slot 2");
+    assert_null(about(all, "thread_name", 2, "name")); /* nothing in it */
     yajl_tree_free(all);
 
     hp_trace_span(compute, HP_TRACE_STEP, 60, 61, 9); /* over */
@@ -194,10 +194,10 @@ static void test_merge(void **state) {
     assert_int_equal(cli_trace_merge(run, NULL, &err), HP_OK);
     snprintf(path, sizeof path, "%s/trace/start-0010.json", run);
     yajl_val all = parse(path);
-    check_span(all, 0, "step", 0, 0, 1e6);
-    check_span(all, 1, "step", 0, 2e6, 1e6);
+    check_span(all, 0, "step", 1, 0, 1e6);
+    check_span(all, 1, "step", 1, 2e6, 1e6);
     assert_null(event(all, "X", 2));
-    assert_true(number(event(all, "X", 1), "pid") == 2);
+    assert_true(number(event(all, "X", 1), "pid") == 10002);
     assert_true(number(get(event(all, "X", 0), "args"), "unit") == 10);
     yajl_tree_free(all);
     snprintf(path, sizeof path, "%s/trace/start-0010/rank-0000-of-0003.json", run);
