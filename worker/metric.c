@@ -117,9 +117,9 @@ void wk_vqa_digit_article(const char *in, char *out) {
         }
         /* The word is put where it would stand, then looked up. */
         char *word = end == out ? end : end + 1, *to = word;
-        for (; *in != '\0' && space_at(in) == 0; in++)
-            *to++ = *in >= 'A' && *in <= 'Z' ? (char)(*in - 'A' + 'a') : *in;
+        for (; *in != '\0' && space_at(in) == 0; in++) *to++ = *in;
         *to = '\0';
+        wk_word_lower(word);
         const char *now = wk_word_number(word);
         if (strcmp(now, "a") == 0 || strcmp(now, "an") == 0 || strcmp(now, "the") == 0) continue;
         now = wk_word_contraction(now);

@@ -152,3 +152,27 @@ const char *wk_word_number(const char *word) {
         bsearch(word, number, sizeof number / sizeof *number, sizeof *number, compare);
     return hit != NULL ? hit->value : word;
 }
+
+static unsigned lower_of(unsigned c) {
+    if ((c >= 0xc0 && c <= 0xde && c != 0xd7) || (c >= 0x391 && c <= 0x3ab && c != 0x3a2) ||
+        (c >= 0x410 && c <= 0x42f))
+        return c + 32;
+    if (c >= 0x400 && c <= 0x40f) return c + 80;
+    if ((c >= 0x100 && c <= 0x137 && c != 0x130) || (c >= 0x14a && c <= 0x177) ||
+        (c >= 0x460 && c <= 0x481) || (c >= 0x48a && c <= 0x4bf) || (c >= 0x4d0 && c <= 0x52f))
+        return c | 1;
+    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17e)) return c + (c & 1);
+    if (c >= 0x388 && c <= 0x38a) return c + 37;
+    if (c >= 0x38e && c <= 0x38f) return c + 63;
+    return c == 0x178 ? 0xff : c == 0x386 ? 0x3ac : c == 0x38c ? 0x3cc : c;
+}
+
+void wk_word_lower(char *word) {
+    for (unsigned char *p = (unsigned char *)word; *p != '\0'; p++) {
+        if (*p >= 'A' && *p <= 'Z') *p = (unsigned char)(*p + 32);
+        if ((*p & 0xe0) != 0xc0 || (p[1] & 0xc0) != 0x80) continue;
+        const unsigned c = lower_of((*p & 0x1fu) << 6 | (p[1] & 0x3fu));
+        *p++ = (unsigned char)(0xc0 | c >> 6);
+        *p = (unsigned char)(0x80 | (c & 0x3f));
+    }
+}

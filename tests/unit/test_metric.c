@@ -44,6 +44,10 @@ static void test_normalise(void **state) {
         {"it's 5:30, $3 & 4%", "it's 5:30 $3 & 4%"},
         {"a/b", "b"},
         {"caf\xc3\xa9\xc2\xa0noir", "caf\xc3\xa9 noir"},
+        /* as str.lower has it: É À ×, Œ Ÿ ł, Ω Ά, Ж Ё */
+        {"CAF\xc3\x89 \xc3\x80\xc3\x97", "caf\xc3\xa9 \xc3\xa0\xc3\x97"},
+        {"\xc5\x92\xc5\xb8\xc5\x82 \xc5\x81", "\xc5\x93\xc3\xbf\xc5\x82 \xc5\x82"},
+        {"\xce\xa9\xce\x86 \xd0\x96\xd0\x81", "\xcf\x89\xce\xac \xd0\xb6\xd1\x91"},
         {"................................. x", ". x"}, /* only 32 periods are removed */
     };
     char out[512];
