@@ -14,7 +14,7 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: hanps bench CONFIG... [--set KEY=VALUE]... [--small] [--json FILE]\n\n"
+    "usage: hanps bench CONFIG... [--set KEY=VALUE]... [--case NAME] [--small] [--json FILE]\n\n"
     "Times forward and backward of each CONFIG's model over a synthetic batch: of VQA-CP's shape\n"
     "(features of 10x10x2048, 15,000 words, 1,000 answers, 3.6 questions an image), or of CLEVR's\n"
     "where the model has a trunk (128x128 pixels, 85 words, 28 answers, 10 questions an image;\n"
@@ -25,11 +25,14 @@ static const char usage[] =
     "worker in one process, from a store in TMPDIR; evaluation from that store, beside forward "
     "alone;\n"
     "and the parameter server alone, with a worker that computes nothing.\n\n"
+    "  --case NAME  forward and backward of this case alone: own, as the model selects, or where "
+    "it\n"
+    "               selects a number of cells: same, different, all, own_ungrouped, all_ungrouped\n"
     "  --small      a tiny shape and one step: only to see that it works\n"
     "  --json FILE  the figures as JSON: a work is named by its CONFIG's file\n";
 
 typedef struct {
-    const char *json;
+    const char *json, *only; /* only: NULL: all cases */
     bool small;
     int configs;
     char **config; /* [configs] */
@@ -37,18 +40,18 @@ typedef struct {
 
 static hp_status_t parse_options(int argc, char **argv, options_t *options, bool *help_p,
                                  hp_error_t *err) {
-    enum { SET = 1, SMALL, JSON };
-    static const struct option table[] = {{"set", required_argument, NULL, SET},
-                                          {"small", no_argument, NULL, SMALL},
-                                          {"json", required_argument, NULL, JSON},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    enum { SET = 1, SMALL, JSON, CASE };
+    static const struct option table[] = {
+        {"set", required_argument, NULL, SET},   {"small", no_argument, NULL, SMALL},
+        {"json", required_argument, NULL, JSON}, {"case", required_argument, NULL, CASE},
+        {"help", no_argument, NULL, 'h'},        {0}};
     opterr = 0;
     int sets = 0;
     for (int option; (option = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
         if (option == 'h') *help_p = true;
         if (option == SMALL) options->small = true;
         if (option == JSON) options->json = optarg;
+        if (option == CASE) options->only = optarg;
         if (option == SET) options->config[sets++] = optarg; /* moved behind the files below */
         if (option == '?') return cli_bad_option(argv, err);
     }
@@ -111,10 +114,10 @@ static hp_status_t run(const options_t *options, cli_bench_report_t *report, hp_
         HP_TRY(load(options, options->config[i], &config, err));
         HP_TRY(cli_bench_shape(&config, options->config[i], options->small, work, err));
         cli_bench_print_work(work);
-        HP_TRY(cli_bench_measure(&config, work, cli_bench_print_case, report, err));
+        HP_TRY(cli_bench_measure(&config, options->only, work, cli_bench_print_case, report, err));
         report->works++;
     }
-    for (int i = 0; i < options->configs && report->trained == NULL; i++) {
+    for (int i = 0; i < options->configs && report->trained == NULL && options->only == NULL; i++) {
         if (!report->work[i].features) continue;
         HP_TRY(load(options, options->config[i], &config, err));
         HP_TRY(whole(options, &config, &report->work[i], report, err));

@@ -97,16 +97,19 @@ static hp_status_t run_case(const hp_config_t *base, const cli_bench_work_t *wor
     return status;
 }
 
-hp_status_t cli_bench_measure(const hp_config_t *config, cli_bench_work_t *work,
+hp_status_t cli_bench_measure(const hp_config_t *config, const char *only, cli_bench_work_t *work,
                               void (*done)(void *context, const cli_bench_case_t *which),
                               void *context, hp_error_t *err) {
     const bool selects = config->model.attention.kind == HP_ATTEND_HAN && work->features;
     const case_t *cases = selects ? selecting : plain;
     const int n = selects ? (int)(sizeof selecting / sizeof *selecting) : 1;
-    for (work->cases = 0; work->cases < n; work->cases++) {
+    for (int i = 0; i < n; i++) {
         cli_bench_case_t *c = &work->of[work->cases];
-        HP_TRY(run_case(config, work, &cases[work->cases], c, err));
+        if (only != NULL && strcmp(only, cases[i].name) != 0) continue;
+        HP_TRY(run_case(config, work, &cases[i], c, err));
+        work->cases++;
         done(context, c);
     }
-    return HP_OK;
+    if (work->cases > 0) return HP_OK;
+    return hp_fail(err, HP_INPUT, "--case %s: %s has none of that name", only, work->name);
 }

@@ -29,8 +29,9 @@ typedef struct {
 hp_status_t cli_bench_shape(const hp_config_t *config, const char *path, bool small,
                             cli_bench_work_t *work, hp_error_t *err) HP_MUST_CHECK;
 
-/* Measures run.steps steps of each case, after one to warm up; `done` is called after each. */
-hp_status_t cli_bench_measure(const hp_config_t *config, cli_bench_work_t *work,
+/* Measures run.steps steps of each case, or of the one named, after one to warm up; `done` is
+ * called after each. HP_INPUT: the work has no case of that name. */
+hp_status_t cli_bench_measure(const hp_config_t *config, const char *only, cli_bench_work_t *work,
                               void (*done)(void *context, const cli_bench_case_t *which),
                               void *context, hp_error_t *err) HP_MUST_CHECK;
 

@@ -33,6 +33,11 @@ assert same["cells_selected"] == 3 * 16 and different["cells_selected"] == 12 * 
 assert same["forward_flop"] <= everything["forward_flop"]
 assert same["backward_flop"] < different["backward_flop"] < everything["backward_flop"]
 END
+"$HANPS" bench configs/bench/W1.yaml --small --case all --json "$scratch/one.json" >"$scratch/out"
+python3 -c 'import json, sys; assert list(json.load(open(sys.argv[1]))["works"]["W1"]) == ["all"]' "$scratch/one.json"
+code=0
+"$HANPS" bench configs/bench/W3.yaml --small --case all >"$scratch/out" 2>"$scratch/err" || code=$?
+[ $code = 2 ] && grep -q 'W3 has none of that name' "$scratch/err"
 code=0
 "$HANPS" bench configs/bench/W1.yaml --small --set run.steps=0 2>"$scratch/err" || code=$?
 [ $code = 2 ] && [ "$(wc -l <"$scratch/err")" = 1 ]
