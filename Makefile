@@ -39,7 +39,7 @@ BUILD := build/$(SANITIZER)
 endif
 
 # What is missing is said before the first file is compiled, by the targets that compile.
-NODEPS := help deps deps-check demo test check bench cluster plan-check sanitize format clean
+NODEPS := help deps deps-check demo test check bench bench-cluster cluster plan-check sanitize format clean
 ifneq ($(filter-out $(NODEPS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell \
   for m in $(MODULES) $(TEST_MODULES); do pkg-config --exists $$m 2>/dev/null || echo $$m; done; \
@@ -263,6 +263,11 @@ sanitize: deps ## the tests under address, undefined and thread sanitizers
 bench: deps ## the speed of a training step on this machine
 	@$(PARALLEL) all
 	@$(BUILD)/hanps bench $(wildcard configs/bench/*.yaml)
+
+.PHONY: bench-cluster
+bench-cluster: deps ## what servers, checkpoints and a slow worker cost the workers
+	@$(PARALLEL) all
+	@tests/bench/ratios.py --hanps $(BUILD)/hanps
 
 .PHONY: bench-peer
 bench-peer: all ## the same step in PyTorch, in turn with ours (needs python3-torch)
