@@ -7,7 +7,6 @@
 #include "common/store_convert.h"
 #include "common/store_sparse.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,35 +189,17 @@ static hp_status_t run(bench_t *b, hp_store_t *store, const char *path, bool jso
 }
 
 hp_status_t cli_data_bench(int argc, char **argv, hp_error_t *err) {
-    enum { IMAGES = 1, ROUNDS, JSON };
-    static const struct option options[] = {{"images", 1, NULL, IMAGES},
-                                            {"rounds", 1, NULL, ROUNDS},
-                                            {"json", 0, NULL, JSON},
-                                            {"help", 0, NULL, 'h'},
-                                            {0}};
     bench_t b = {.images = 256, .rounds = 5};
-    bool json = false;
-    int64_t number = 0;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) switch (option) {
-        case IMAGES:
-            HP_TRY(cli_whole("--images", optarg, 1, 1000000, &number, err));
-            b.images = (int)number;
-            break;
-        case ROUNDS:
-            HP_TRY(cli_whole("--rounds", optarg, 1, MAX_ROUNDS, &number, err));
-            b.rounds = (int)number;
-            break;
-        case JSON:
-            json = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
+    bool json = false, help = false;
+    const cli_option_t options[] = {CLI_NUMBER("images", &b.images, 1, 1000000),
+                                    CLI_NUMBER("rounds", &b.rounds, 1, MAX_ROUNDS),
+                                    CLI_FLAG("json", &json),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, &help, err));
+    if (help) {
+        fputs(usage, stdout);
+        return HP_OK;
+    }
     const char *path = NULL;
     hp_store_t *store = NULL;
     HP_TRY(cli_one_operand(argc, argv, "STORE", &path, err));

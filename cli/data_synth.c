@@ -22,54 +22,34 @@ static const char usage[] =
     "  --features KIND   patches: 12 x 12 pixels of the inverted image on a 10 x 10 grid, beside\n"
     "                    the pixels (default); none: pixels only\n";
 
-static hp_status_t set_features(const char *text, wk_synth_options_t *options, hp_error_t *err) {
-    options->patches = strcmp(text, "patches") == 0;
-    if (!options->patches && strcmp(text, "none") != 0)
+static hp_status_t take_features(const cli_option_t *option, char *text, hp_error_t *err) {
+    bool *patches = option->to.any;
+    *patches = strcmp(text, "patches") == 0;
+    if (!*patches && strcmp(text, "none") != 0)
         return hp_fail(err, HP_INPUT, "--features %s: patches or none is allowed", text);
     return HP_OK;
 }
 
 hp_status_t cli_data_synth(int argc, char **argv, hp_error_t *err) {
-    enum { OUT = 1, IMAGES, VALID, TEST, SEED, FEATURES };
-    static const struct option table[] = {
-        {"out", required_argument, NULL, OUT},     {"images", required_argument, NULL, IMAGES},
-        {"valid", required_argument, NULL, VALID}, {"test", required_argument, NULL, TEST},
-        {"seed", required_argument, NULL, SEED},   {"features", required_argument, NULL, FEATURES},
-        {"help", no_argument, NULL, 'h'},          {0}};
-    wk_synth_options_t options = {
-        .seed = 1, .train = 9800, .valid = 200, .test = 2000, .patches = true};
-    int64_t number = 0;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
-        case OUT:
-            options.out = optarg;
-            break;
-        case IMAGES:
-            HP_TRY(cli_whole("--images", optarg, 1, WK_SYNTH_IMAGES_MAX, &number, err));
-            options.train = (uint32_t)number;
-            break;
-        case VALID:
-            HP_TRY(cli_whole("--valid", optarg, 0, WK_SYNTH_IMAGES_MAX, &number, err));
-            options.valid = (uint32_t)number;
-            break;
-        case TEST:
-            HP_TRY(cli_whole("--test", optarg, 0, WK_SYNTH_IMAGES_MAX, &number, err));
-            options.test = (uint32_t)number;
-            break;
-        case SEED:
-            HP_TRY(cli_whole("--seed", optarg, 0, INT64_MAX, &number, err));
-            options.seed = (uint64_t)number;
-            break;
-        case FEATURES:
-            HP_TRY(set_features(optarg, &options, err));
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
+    wk_synth_options_t options = {.patches = true};
+    int64_t seed = 1, train = 9800, valid = 200, test = 2000;
+    bool help = false;
+    const cli_option_t table[] = {CLI_TEXT("out", &options.out),
+                                  CLI_WHOLE("images", &train, 1, WK_SYNTH_IMAGES_MAX),
+                                  CLI_WHOLE("valid", &valid, 0, WK_SYNTH_IMAGES_MAX),
+                                  CLI_WHOLE("test", &test, 0, WK_SYNTH_IMAGES_MAX),
+                                  CLI_WHOLE("seed", &seed, 0, INT64_MAX),
+                                  CLI_OTHER("features", take_features, &options.patches),
+                                  {0}};
+    HP_TRY(cli_options(argc, argv, table, &help, err));
+    if (help) {
+        fputs(usage, stdout);
+        return HP_OK;
+    }
+    options.seed = (uint64_t)seed;
+    options.train = (uint32_t)train;
+    options.valid = (uint32_t)valid;
+    options.test = (uint32_t)test;
     if (argc - optind != 1 || strcmp(argv[optind], "sort-of-clevr") != 0)
         return hp_fail(err, HP_INPUT, "%s: the set to make is needed: sort-of-clevr",
                        optind < argc ? argv[optind] : "synth");

@@ -5,7 +5,6 @@
 #include "common/run_folder.h"
 #include "worker/report/masks.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +35,8 @@ typedef struct {
     const char *set[SETS_MAX];
 } arguments_t;
 
-static hp_status_t parse_ids(const char *text, arguments_t *a, hp_error_t *err) {
+static hp_status_t take_ids(const cli_option_t *option, char *text, hp_error_t *err) {
+    arguments_t *a = option->to.any;
     for (a->ids = 0; *text != '\0' || a->ids == 0;) {
         char one[32];
         size_t n = strcspn(text, ",");
@@ -52,52 +52,17 @@ static hp_status_t parse_ids(const char *text, arguments_t *a, hp_error_t *err) 
 }
 
 static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_error_t *err) {
-    enum { SPLIT = 1, COUNT, QUESTIONS, CHECKPOINT, OUT, METRIC, SCORE, SET };
-    static const struct option table[] = {{"split", required_argument, NULL, SPLIT},
-                                          {"count", required_argument, NULL, COUNT},
-                                          {"questions", required_argument, NULL, QUESTIONS},
-                                          {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                          {"out", required_argument, NULL, OUT},
-                                          {"metric", required_argument, NULL, METRIC},
-                                          {"score", required_argument, NULL, SCORE},
-                                          {"set", required_argument, NULL, SET},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
-        case SPLIT:
-            a->split = optarg;
-            break;
-        case COUNT:
-            HP_TRY(cli_whole("--count", optarg, 1, WK_MASKS_SHOWN, &a->count, err));
-            break;
-        case QUESTIONS:
-            HP_TRY(parse_ids(optarg, a, err));
-            break;
-        case CHECKPOINT:
-            a->checkpoint = optarg;
-            break;
-        case OUT:
-            a->out = optarg;
-            break;
-        case METRIC:
-            a->metric = optarg;
-            break;
-        case SCORE:
-            HP_TRY(cli_whole("--score", optarg, 1, 1000000000, &a->scored, err));
-            break;
-        case SET:
-            if (a->sets == SETS_MAX)
-                return hp_fail(err, HP_INPUT, "--set: at most %d are allowed", SETS_MAX);
-            a->set[a->sets++] = optarg;
-            break;
-        case 'h':
-            *help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
+    const cli_option_t options[] = {CLI_TEXT("split", &a->split),
+                                    CLI_WHOLE("count", &a->count, 1, WK_MASKS_SHOWN),
+                                    CLI_OTHER("questions", take_ids, a),
+                                    CLI_TEXT("checkpoint", &a->checkpoint),
+                                    CLI_TEXT("out", &a->out),
+                                    CLI_TEXT("metric", &a->metric),
+                                    CLI_WHOLE("score", &a->scored, 1, 1000000000),
+                                    CLI_LIST("set", a->set, &a->sets, SETS_MAX),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help, err));
+    if (*help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &a->run, err));
     return HP_OK;
 }

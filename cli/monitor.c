@@ -28,41 +28,23 @@ typedef struct {
     double every, window;
 } arguments_t;
 
-static hp_status_t parse_seconds(const char *option, const char *text, double *out,
-                                 hp_error_t *err) {
+static hp_status_t take_seconds(const cli_option_t *option, char *text, hp_error_t *err) {
     char *end = NULL;
     double value = strtod(text, &end);
     if (end == text || *end != '\0' || !(value >= 0.1 && value <= 86400))
-        return hp_fail(err, HP_INPUT, "%s %s: seconds from 0.1 to 86400 are allowed", option, text);
-    *out = value;
+        return hp_fail(err, HP_INPUT, "--%s %s: seconds from 0.1 to 86400 are allowed",
+                       option->name, text);
+    *(double *)option->to.any = value;
     return HP_OK;
 }
 
 static hp_status_t parse(int argc, char **argv, arguments_t *a, bool *help, hp_error_t *err) {
-    enum { FOLLOW = 1, EVERY, WINDOW };
-    static const struct option table[] = {{"follow", no_argument, NULL, FOLLOW},
-                                          {"every", required_argument, NULL, EVERY},
-                                          {"window", required_argument, NULL, WINDOW},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) switch (option) {
-        case FOLLOW:
-            a->follow = true;
-            break;
-        case EVERY:
-            HP_TRY(parse_seconds("--every", optarg, &a->every, err));
-            break;
-        case WINDOW:
-            HP_TRY(parse_seconds("--window", optarg, &a->window, err));
-            break;
-        case 'h':
-            *help = true;
-            return HP_OK;
-        default:
-            return cli_bad_option(argv, err);
-        }
+    const cli_option_t options[] = {CLI_FLAG("follow", &a->follow),
+                                    CLI_OTHER("every", take_seconds, &a->every),
+                                    CLI_OTHER("window", take_seconds, &a->window),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, help, err));
+    if (*help) return HP_OK;
     if (argc - optind != 1)
         return hp_fail(err, HP_INPUT, "%s; see --help",
                        argc > optind ? "one RUN is allowed" : "RUN is missing");

@@ -8,7 +8,6 @@
 #include "worker/import/vqa_json.h"
 #include "worker/results.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,39 +53,24 @@ typedef struct {
     size_t human_room;
 } job_t;
 
+static hp_status_t take_missing(const cli_option_t *option, char *text, hp_error_t *err) {
+    bool *wrong = option->to.any;
+    *wrong = strcmp(text, "wrong") == 0;
+    if (!*wrong && strcmp(text, "refuse") != 0)
+        return hp_fail(err, HP_INPUT, "--missing %s: allowed are refuse, wrong", text);
+    return HP_OK;
+}
+
 static hp_status_t parse(int argc, char **argv, args_t *args, hp_error_t *err) {
-    enum { ANNOTATIONS = 1, STORE, SPLIT, METRIC, MISSING, JSON };
-    static const struct option options[] = {{"annotations", required_argument, NULL, ANNOTATIONS},
-                                            {"store", required_argument, NULL, STORE},
-                                            {"split", required_argument, NULL, SPLIT},
-                                            {"metric", required_argument, NULL, METRIC},
-                                            {"missing", required_argument, NULL, MISSING},
-                                            {"json", required_argument, NULL, JSON},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    const char **text[] = {[STORE] = &args->store,
-                           [SPLIT] = &args->split,
-                           [METRIC] = &args->metric,
-                           [JSON] = &args->json};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (option == 'h') {
-            args->help = true;
-            return HP_OK;
-        }
-        if (option == '?') return cli_bad_option(argv, err);
-        if (option == ANNOTATIONS) {
-            if (args->files == MAX_FILES)
-                return hp_fail(err, HP_INPUT, "--annotations: at most %d files", MAX_FILES);
-            args->file[args->files++] = optarg;
-        } else if (option == MISSING) {
-            args->missing_wrong = strcmp(optarg, "wrong") == 0;
-            if (!args->missing_wrong && strcmp(optarg, "refuse") != 0)
-                return hp_fail(err, HP_INPUT, "--missing %s: allowed are refuse, wrong", optarg);
-        } else {
-            *text[option] = optarg;
-        }
-    }
+    const cli_option_t options[] = {CLI_LIST("annotations", args->file, &args->files, MAX_FILES),
+                                    CLI_TEXT("store", &args->store),
+                                    CLI_TEXT("split", &args->split),
+                                    CLI_TEXT("metric", &args->metric),
+                                    CLI_OTHER("missing", take_missing, &args->missing_wrong),
+                                    CLI_TEXT("json", &args->json),
+                                    {0}};
+    HP_TRY(cli_options(argc, argv, options, &args->help, err));
+    if (args->help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RESULTS.json", &args->results, err));
     if ((args->files > 0) == (args->store != NULL))
         return hp_fail(err, HP_INPUT, "either --annotations FILE or --store STORE is needed");

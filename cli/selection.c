@@ -6,7 +6,6 @@
 #include "common/memory.h"
 #include "worker/report/selection.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -47,53 +46,30 @@ typedef struct {
     yajl_gen gen; /* NULL: no JSON */
 } job_t;
 
-/* Cuts `text` at its commas. */
-static hp_status_t cut(const char *option, char *text, const char **list, int *count,
-                       hp_error_t *err) {
-    *count = 0;
+/* A list, cut at its commas. */
+static hp_status_t take_cut(const cli_option_t *option, char *text, hp_error_t *err) {
+    *option->count = 0;
     for (char *item; (item = strsep(&text, ",")) != NULL;) {
-        if (item[0] == '\0' || *count == LIST_MAX)
-            return hp_fail(err, HP_INPUT, "%s: a list of 1 to %d values is allowed", option,
+        if (item[0] == '\0' || *option->count == LIST_MAX)
+            return hp_fail(err, HP_INPUT, "--%s: a list of 1 to %d values is allowed", option->name,
                            LIST_MAX);
-        list[(*count)++] = item;
+        option->to.text[(*option->count)++] = item;
     }
     return HP_OK;
 }
 
 static hp_status_t parse(int argc, char **argv, args_t *args, bool *help, hp_error_t *err) {
-    enum { SPLIT = 1, ATTENTION, CELLS, CHECKPOINT, METRIC, JSON, SET };
-    static const struct option options[] = {{"split", required_argument, NULL, SPLIT},
-                                            {"attention", required_argument, NULL, ATTENTION},
-                                            {"cells", required_argument, NULL, CELLS},
-                                            {"checkpoint", required_argument, NULL, CHECKPOINT},
-                                            {"metric", required_argument, NULL, METRIC},
-                                            {"json", required_argument, NULL, JSON},
-                                            {"set", required_argument, NULL, SET},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    const char **text[] = {[SPLIT] = &args->split,
-                           [CHECKPOINT] = &args->checkpoint,
-                           [METRIC] = &args->metric,
-                           [JSON] = &args->json};
-    opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (option == 'h') {
-            *help = true;
-            return HP_OK;
-        }
-        if (option == '?') return cli_bad_option(argv, err);
-        if (option == ATTENTION) {
-            HP_TRY(cut("--attention", optarg, args->kind, &args->kinds, err));
-        } else if (option == CELLS) {
-            HP_TRY(cut("--cells", optarg, args->size, &args->sizes, err));
-        } else if (option == SET) {
-            if (args->sets == SETS_MAX)
-                return hp_fail(err, HP_INPUT, "--set: at most %d are allowed", SETS_MAX);
-            args->set[args->sets++] = optarg;
-        } else {
-            *text[option] = optarg;
-        }
-    }
+    const cli_option_t options[] = {
+        CLI_TEXT("split", &args->split),
+        {.name = "attention", .take = take_cut, .to.text = args->kind, .count = &args->kinds},
+        {.name = "cells", .take = take_cut, .to.text = args->size, .count = &args->sizes},
+        CLI_TEXT("checkpoint", &args->checkpoint),
+        CLI_TEXT("metric", &args->metric),
+        CLI_TEXT("json", &args->json),
+        CLI_LIST("set", args->set, &args->sets, SETS_MAX),
+        {0}};
+    HP_TRY(cli_options(argc, argv, options, help, err));
+    if (*help) return HP_OK;
     HP_TRY(cli_one_operand(argc, argv, "RUN", &args->run, err));
     return args->json != NULL ? hp_check_place(args->json, err) : HP_OK;
 }
