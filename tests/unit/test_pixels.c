@@ -6,6 +6,7 @@
 #include "worker/import/nlvr.h"
 #include "worker/report/picture.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -291,6 +292,13 @@ static void test_resumed(void **state) {
     hp_store_t *none = NULL;
     assert_int_not_equal(hp_store_open(store, &none, &err), HP_OK);
     write_png("nlvr/dev/images/0/dev-7-1-0.png", 80, 20, 9);
+    wk_pixel_set_t changed = {0}; /* of another file of the same length */
+    const struct timespec past[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    assert_int_equal(utimensat(AT_FDCWD, in_folder("nlvr/train/train.json"), past, 0), 0);
+    assert_int_equal(wk_nlvr_read(&options, &changed, &err), HP_OK);
+    assert_int_equal(write_store(&changed, "resumed", 10, 40, &report, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "other options or sources"));
+    wk_pixels_release(&changed);
     if (write_store(&set, "resumed", 10, 40, &report, &err) != HP_OK) fail_msg("%s", err.text);
     assert_int_equal(report.images, 6);
     hp_store_t *opened = NULL;

@@ -68,6 +68,8 @@ hp_status_t wk_pixels_source(wk_pixel_set_t *set, const char *path, hp_error_t *
     if (stat(path, &info) != 0) return hp_fail_errno(err, HP_INPUT, "%s", path);
     if (set->sources == WK_PIXEL_SOURCES) return hp_fail(err, HP_INPUT, "too many files");
     snprintf(set->source_name[set->sources], sizeof set->source_name[0], "%s", path);
+    set->source_time[set->sources] =
+        (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
     set->source_bytes[set->sources++] = (uint64_t)info.st_size;
     return HP_OK;
 }
@@ -173,8 +175,9 @@ static hp_status_t open_writer(job_t *job, hp_error_t *err) {
     for (int i = 0; i < set->sources; i++) {
         source[i] = (hp_store_source_t){set->source_name[i], set->source_bytes[i]};
         if (used < sizeof identity)
-            used += (size_t)snprintf(identity + used, sizeof identity - used, "\n%s %" PRIu64,
-                                     source[i].name, source[i].bytes);
+            used += (size_t)snprintf(identity + used, sizeof identity - used,
+                                     "\n%s %" PRIu64 " %" PRId64, source[i].name, source[i].bytes,
+                                     set->source_time[i]);
     }
     const hp_store_plan_t plan = {.pixel_height = job->options->height,
                                   .pixel_width = job->options->width,

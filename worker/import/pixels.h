@@ -43,6 +43,7 @@ typedef struct {
     int sources;
     char source_name[WK_PIXEL_SOURCES][512];
     uint64_t source_bytes[WK_PIXEL_SOURCES];
+    int64_t source_time[WK_PIXEL_SOURCES]; /* of its last change, ns */
 } wk_pixel_set_t;
 
 /* The questions added from now on belong to split `name`, new or not. */
