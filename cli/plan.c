@@ -158,8 +158,8 @@ static void advise(const options_t *o, const plan_work_t *work, plan_row_t *row)
     const hp_config_t *config = work->config;
     char what[64];
     row->gain = 1;
-    snprintf(row->advice, sizeof row->advice, "%s",
-             row->result.cause == PLAN_COMPUTE ? "more hosts" : "-");
+    const bool well = row->speedup > 0.8 * row->layout.workers; /* they still do their work */
+    snprintf(row->advice, sizeof row->advice, "%s", well ? "more hosts" : "-");
     if (row->result.cause == PLAN_MEMORY) {
         snprintf(row->advice, sizeof row->advice, "more servers or a smaller data.batch_size");
         return;

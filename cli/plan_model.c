@@ -285,18 +285,27 @@ static load_t load_of(const plan_t *p, int host) {
     return load;
 }
 
-/* A slot is taken while its push travels, as fast as one link lets it, and is applied: at their
- * real rates, whatever else costs nothing. */
-static double slot_time(const plan_t *p, double apply) {
-    const plan_work_t *w = p->work;
-    const double link = smaller(w->bandwidth * PAYLOAD, w->rates.message);
-    return p->push_all / link + 3 * w->latency + w->rates.reply + apply;
-}
-
-static double slot_bound(const plan_t *p, double apply) {
+/* Seconds in which the slots let in a push of every worker. A slot of a server is taken while the
+ * push's part for that server travels, as fast as one link lets it, and is applied. In sync the
+ * servers all begin with the same workers: until those have sent everything, the others' links are
+ * idle. */
+static double slot_bound(const plan_t *p) {
     const double slots = p->work->config->cluster.slots;
-    if (free_of(p, PLAN_SLOTS) || p->active <= slots) return 0;
-    return p->active / slots * slot_time(p, apply);
+    const double sum = p->work->config->cluster.accumulate;
+    const double wait = 3 * p->latency + p->work->rates.reply;
+    double most = 0;
+    if (p->active <= slots) return 0;
+    for (int s = 0; s < p->layout->servers; s++) {
+        const int host = plan_host_of(p->layout, s);
+        const double part = p->server_push[s] / p->link;
+        /* in sync all pushes but the last are only added */
+        const double rate = p->sync ? fold_rate(p, host)
+                                    : (update_rate(p, host) + fold_rate(p, host) * (sum - 1)) / sum;
+        const double apply = (double)p->shards.server_floats[s] * rate;
+        most = larger(most, p->active / slots * (part + wait + apply));
+        if (p->sync) most = larger(most, p->push_all / p->link + (p->active - slots) * part);
+    }
+    return most;
 }
 
 typedef struct {
@@ -310,15 +319,6 @@ typedef struct {
     double server_bytes, worker_bytes; /* of the busiest link, in a round */
 } shared_t;
 
-/* Seconds in which the server with most numbers adds a push. */
-static double fold_time(const plan_t *p) {
-    double most = 0;
-    for (int s = 0; s < p->layout->servers; s++)
-        most = larger(most, (double)p->shards.server_floats[s] *
-                                fold_rate(p, plan_host_of(p->layout, s)));
-    return most;
-}
-
 static bool alike(const plan_layout_t *l, int a, int b) {
     return plan_host_servers(l, a) == plan_host_servers(l, b) &&
            plan_host_workers(l, a) == plan_host_workers(l, b);
@@ -330,7 +330,6 @@ static shared_t share(const plan_t *p) {
     const double message = free_of(p, PLAN_MESSAGES) ? INFINITY : p->work->rates.message;
     const double turns = p->sync ? p->units / p->active : 1;
     shared_t all = {0};
-    double apply = 0;
     for (int h = 0; h < l->hosts; h++) {
         if (h > 0 && alike(l, h - 1, h) && plan_host_servers(l, h) == 0) continue;
         const load_t load = load_of(p, h);
@@ -344,10 +343,8 @@ static shared_t share(const plan_t *p) {
         all.round = larger(all.round, larger(in, out) / link);
         all.round = larger(all.round, (load.push_messages + load.pull_messages) / message);
         all.round = larger(all.round, load.busiest_apply);
-        apply = larger(apply, load.busiest_apply / p->active);
     }
-    /* In sync all but the last push of a step are only added. */
-    const double slots = slot_bound(p, p->sync ? fold_time(p) : apply);
+    const double slots = slot_bound(p);
     all.pushing = larger(all.pushing, slots);
     all.round = larger(all.round, slots * turns);
     return all;
@@ -365,6 +362,11 @@ static double cores_bound(const plan_t *p, int host) {
     return seconds / p->work->rates.cores;
 }
 
+/* The rate that links give a worker which moves so many bytes while all together need so long. */
+static double given(const plan_t *p, double bytes, double seconds) {
+    return p->sync && seconds > 0 ? smaller(p->link, bytes / seconds) : p->link;
+}
+
 /* The time of a round of workers whose hosts are not alike: in sync that of the slowest. */
 static double rounds(plan_t *p, const shared_t *all, bool *shared_p) {
     const plan_layout_t *l = p->layout;
@@ -379,9 +381,8 @@ static double rounds(plan_t *p, const shared_t *all, bool *shared_p) {
                 remote_push -= p->server_push[i];
                 remote_pull -= p->server_pull[i];
             }
-            double pushing = p->link, pulling = p->link;
-            if (p->sync && all->pushing > 0) pushing = smaller(pushing, remote_push / all->pushing);
-            if (p->sync && all->pulling > 0) pulling = smaller(pulling, remote_pull / all->pulling);
+            const double pushing = given(p, remote_push, all->pushing);
+            const double pulling = given(p, remote_pull, all->pulling);
             *shared_p = *shared_p || pushing < LESS * p->link || pulling < LESS * p->link;
             time = larger(cycle_time(p, h, pushing, pulling), cores_bound(p, h));
         }

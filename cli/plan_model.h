@@ -50,7 +50,6 @@ typedef enum {
     PLAN_ADAM,
     PLAN_LINK, /* of servers or of workers */
     PLAN_LATENCY,
-    PLAN_SLOTS,    /* pushes wait for a slot of a server */
     PLAN_MESSAGES, /* a rank's only thread that communicates */
     PLAN_MEMORY,
     PLAN_CAUSES

@@ -53,7 +53,8 @@ static void put_threads(yajl_gen gen, const char *name, const double *value) {
 static void put_of(yajl_gen gen, const hp_config_t *config, const hp_params_t *params) {
     char text[HP_CONFIG_STRING];
     open_map(gen, "of");
-    put(gen, "parameters", (double)params->total);
+    cli_put_key(gen, "parameters");
+    yajl_gen_integer(gen, params->total);
     for (int i = 0; i < KEYS; i++) {
         hp_config_text(config, key[i], text, sizeof text);
         cli_put_key(gen, key[i]);

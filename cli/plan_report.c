@@ -16,8 +16,6 @@ const char *plan_bottleneck(const plan_result_t *r) {
         return r->of_servers ? "servers' links" : "workers' links";
     case PLAN_LATENCY:
         return "latency";
-    case PLAN_SLOTS:
-        return "servers' slots";
     case PLAN_MESSAGES:
         return "messages' thread";
     default:
@@ -114,7 +112,8 @@ hp_status_t plan_write(const plan_report_t *p, const char *path, hp_error_t *err
     yajl_gen_map_open(gen);
     cli_put_key(gen, "cpu");
     cli_put_key(gen, p->measured->cpu);
-    put(gen, "parameters", (double)p->params->total);
+    cli_put_key(gen, "parameters");
+    yajl_gen_integer(gen, p->params->total);
     put(gen, "batch_size", p->config->data.batch_size);
     put(gen, "forward_s", p->measured->rates.forward);
     put(gen, "backward_s", p->measured->rates.backward);

@@ -63,12 +63,15 @@ grep -q ' memory ' "$work/out" || fail "1 MB is enough: $(cat "$work/out")"
 
 # Without a store, and with a trunk.
 for config in configs/vqacp/han-sum-16.yaml configs/clevr/han-rn.yaml; do
-    plan $config --hosts 2 --bandwidth 10Gbit --set data.store="$work/none" --set data.batch_size=4 --set model.image.width=16 \
-        --set model.question.lstm=8 --set 'model.classifier.layers=[8]' --set 'model.aggregate.layers=[8, 8]' --set 'model.image.filters=[4]'
-    grep -q 'as in hanps bench' "$work/out" || fail "$config: $(cat "$work/out")"
+    for rates in 'this machine' "$work/${config//\//-}.json"; do # the second time they are read
+        plan $config --hosts 2 --bandwidth 10Gbit --set data.store="$work/none" --set data.batch_size=4 --set model.image.width=16 \
+            --rates "$work/${config//\//-}.json" --set model.question.lstm=8 --set 'model.classifier.layers=[8]' \
+            --set 'model.aggregate.layers=[8, 8]' --set 'model.image.filters=[4]'
+        grep -q 'as in hanps bench' "$work/out" && grep -q "rates of $rates" "$work/out" || fail "$config: $(cat "$work/out")"
+    done
 done
 
-config=$work/config.yaml
+config=$work/config.yaml rates=$work/rates.json
 bad 'hosts N is missing' plan "$config" --bandwidth 1Gbit
 bad 'bandwidth RATE is missing' plan "$config" --hosts 2
 bad 'CONFIG is missing' plan --hosts 2 --bandwidth 1Gbit

@@ -148,14 +148,25 @@ static void test_shared(void **state) {
 }
 
 static void test_slots(void **state) {
+#define OVERLAP (1.0 / 8)
     fixture_t *f = *state;
-    /* Two slots on each of eight servers: the same two workers push to all of them. */
+    /* A server that has its part gives weights while others receive theirs: those of an eighth.
+     * The two that have slots send for 0.8 s, the other six an eighth of that to each server. */
+    f->config.cluster.consistency = HP_SYNC;
     plan_result_t r = predict(f, 16, 8, 8);
-    assert_near(r.step, 8 / 2 * 0.8, 1e-9);
-    assert_int_equal(r.cause, PLAN_SLOTS);
+    assert_near(r.step, 0.1 + (0.8 + 6 * 0.1) + 0.8 - OVERLAP * 1.4, 2 * CLOSE);
     f->config.cluster.slots = 8;
     r = predict(f, 16, 8, 8);
-    assert_near(r.step, 1.65, 2 * CLOSE);
+    assert_near(r.step, 0.1 + 0.8 + 0.8 - OVERLAP * 0.8, 2 * CLOSE);
+    /* Half a second to everybody: two pushes in 0.8 s and three ways. */
+    f->config.cluster.consistency = HP_ASYNC;
+    f->config.cluster.slots = 2;
+    f->work.latency = 0.5;
+    r = predict(f, 9, 1, 8);
+    assert_near(r.step, 8 / 2 * (0.8 + 3 * 0.5), 1e-9);
+    f->config.cluster.slots = 8;
+    r = predict(f, 9, 1, 8);
+    assert_near(r.step, 8 * 0.8, 1e-9);
 }
 
 static void test_beside(void **state) {
