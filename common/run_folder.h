@@ -6,7 +6,8 @@
  * `start` counts how often the run was started (1 the first time); log lines carry it too. `time`
  * is seconds since 1970. `requeue` says whether starting again with --resume makes sense.
  * `units_repeated` counts batches that were handed out again, after a loss, though some server may
- * have used them, in all starts; it is known at the end. A status that says "running" while nobody holds the lock was left by a run that died. */
+ * have used them, in all starts; it is known at the end. A status that says "running" while nobody
+ * holds the lock was left by a run that died. */
 #ifndef HP_RUN_FOLDER_H
 #define HP_RUN_FOLDER_H
 

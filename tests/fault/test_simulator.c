@@ -429,8 +429,8 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 
 int main(void) {
     /* 646: a worker leaves and a server dies; 1003, 1850: a worker that is given up and lives when
-     * the run ends without it; 2128: one that dies between its commit and the word that its gradient
-     * arrived */
+     * the run ends without it; 2128: one that dies between its commit and the word that its
+     * gradient arrived */
     static const uint64_t once[] = {646, 1003, 1850, 2128};
     const bool usual = getenv("HANPS_SEED") == NULL && getenv("HANPS_SCHEDULES") == NULL;
     uint64_t first = from_environment("HANPS_SEED", 1);
