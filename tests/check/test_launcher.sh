@@ -19,6 +19,12 @@ signal)
     [ "$rank" = 0 ] && touch "$run/ready"
     for i in $(seq 200); do sleep 0.1 & wait $!; done
     leave 9 ;;
+stubborn)
+    state running
+    trap '' USR2 TERM
+    [ "$rank" = 0 ] && touch "$run/ready"
+    sleep 30; leave 9 ;;
+ls) [ -e "$3/whole" ] && printf '      step  written\n         5  2026-01-01  1  1.0 KiB  whole\n         7  2026-01-01  1  1.0 KiB  whole, best\n         9  not whole: x\n' ;;
 lost) state running; [ "$rank" = 0 ] && kill -KILL $$; sleep 0.5; leave 3 ;;
 hang) state done; [ "$rank" = 0 ] && leave 0; echo $$ >"$run/pid"; exec sleep 100 ;;
 esac
@@ -48,6 +54,23 @@ os.execvp(sys.argv[1], sys.argv[1:])' deploy/run -n 3 --hanps "$scratch/hanps" s
     kill -$signal $launcher
     wait $launcher
     expect "$signal stops with a checkpoint" 130 $?
+done
+
+# A second signal ends at once, and says what is left: here a checkpoint, there none.
+for left in 'from step 7 ' 'no checkpoint to go on from'; do
+    rm -rf "$scratch/runs/stubborn"
+    mkdir -p "$scratch/runs/stubborn"
+    [ "$left" = 'from step 7 ' ] && touch "$scratch/runs/stubborn/whole"
+    deploy/run -n 2 --hanps "$scratch/hanps" stubborn --run "$scratch/runs/stubborn" >"$scratch/out" 2>&1 &
+    launcher=$!
+    for _ in $(seq 100); do [ -e "$scratch/runs/stubborn/ready" ] && break; sleep 0.1; done
+    kill -TERM $launcher
+    sleep 1
+    kill -TERM $launcher
+    wait $launcher
+    expect 'a second signal' 3 $?
+    grep -q "stopped at once.*$left" "$scratch/out" || { echo "a second signal says: $(cat "$scratch/out")"; fail=1; }
+    grep -q 'was lost' "$scratch/out" && { echo 'a second signal is called a loss'; fail=1; }
 done
 
 go lost >"$scratch/out" 2>&1
