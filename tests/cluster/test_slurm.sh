@@ -73,4 +73,16 @@ ended() { scontrol show job "$job" | grep -q 'JobState=COMPLETED'; }
 within 60 ended || fail "the job did not end well: $(scontrol show job "$job"; cat "$work/job.out")"
 "$HANPS" train "$work/config.yaml" --run "$work/one" --set run.steps=4000 >"$work/out" 2>&1 || fail "one process: $(cat "$work/out")"
 same "$work/one" "$work/run" 'a job that was queued again'
+
+# No more often than it may.
+job=$(HANPS_REQUEUES=0 sbatch --parsable --nodes=1 --ntasks=3 --ntasks-per-node=3 --cpus-per-task=1 --output="$work/once.out" \
+    deploy/slurm/hanps.sbatch --hanps "$HANPS" "$work/config.yaml" --run "$work/once" --set run.steps=100000000) || fail sbatch
+begun() { [ "$(cat "$work/once/log/worker-0000.jsonl" 2>/dev/null | wc -l)" -gt 20 ]; }
+within 60 begun || fail "the second job does not train: $(cat "$work/once.out")"
+scancel --batch --signal=TERM "$job"
+over() { scontrol show job "$job" | grep -Eq 'JobState=(FAILED|COMPLETED|PENDING|REQUEUED)'; }
+within 60 over || fail "the second job goes on: $(scontrol show job "$job")"
+scontrol show job "$job" | grep -q 'Restarts=0' && scontrol show job "$job" | grep -q 'JobState=FAILED' ||
+    fail "it is queued again: $(scontrol show job "$job")"
+grep -q 'queued again 0 times (HANPS_REQUEUES), and not done' "$work/once.out" || fail "it does not say why it ends: $(cat "$work/once.out")"
 exit 0
