@@ -74,6 +74,67 @@ bad "allowed are exact" "$work/res.json" --annotations "$work/ann.json" --metric
 bad "No such file" "$work/res.json" --annotations "$work/none.json"
 bad "No such file" "$work/none.json" --annotations "$work/ann.json"
 
+# Answers of odd characters, scored by the rules of both official evaluations written down in Python once more.
+python3 - "$work" <<'END' > "$work/log" || fail "odd answers: $(cat "$work/log")"
+import collections, json, os, random, re, subprocess, sys
+work, r = sys.argv[1], random.Random(5)
+pairs = re.findall(r'\{"([^"]+)", *"([^"]+)"\}', open("worker/metric_words.c").read())
+contraction = dict(p for p in pairs if not p[1].isdigit())
+number = dict(zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split()))
+assert len(contraction) > 100 and contraction["dont"] == "don't"
+frag = ["a", "the", "an", "none", "two", "dont", "U.S.", "3,000", "1.5", "5.", ".5", ".", " ", "\t", "\n", "x", "yes", "T-shirt", "somebody'd",
+        "Id've", "y'allll", "'s", "\u00a0", "\u3000", "\u00e9", "\u00c9", "\u0416"] + list(";/[]\"{}()=+\\_-><@`,?!:$%#*&|~")
+
+
+def punctuation(text):
+    out = text
+    for p in ";/[]\"{}()=+\\_-><@`,?!":
+        out = out.replace(p, "" if p + " " in text or " " + p in text or re.search(r"\d,\d", text) else " ")
+    return re.sub(r"\.(?!\d)", "", out, count=32)
+
+
+def words(text):
+    kept = [number.get(w, w) for w in text.lower().split()]
+    return " ".join(contraction.get(w, w) for w in kept if w not in ("a", "an", "the"))
+
+
+def accuracy(human, answer):
+    return sum(min(1, sum(h == answer for k, h in enumerate(human) if k != i) / 3) for i in range(len(human))) / len(human)
+
+
+def score(human, answer, new):
+    bare = lambda text: text.replace("\n", " ").replace("\t", " ").strip()
+    human, answer = [bare(h) for h in human] if new else human, bare(answer)
+    if len(set(human)) > 1:
+        human = [words(punctuation(h)) if new else punctuation(h) for h in human]
+    elif new:
+        return accuracy(human, answer)
+    return accuracy(human, words(punctuation(answer)))
+
+
+text = lambda: "".join(r.choice(frag) + " " * (r.random() < 0.3) for _ in range(r.randrange(1, 5)))
+rows, results, want = [], [], [collections.defaultdict(list), collections.defaultdict(list)]
+for q in range(3000):
+    pool = [text() for _ in range(r.randrange(1, 4))]
+    human, answer, kind = [r.choice(pool) for _ in range(10)], r.choice(pool), f"type {q // 3}"
+    answer = r.choice([answer, answer.lower(), answer.upper(), words(punctuation(answer)), "the " + answer])
+    rows.append({"question_id": q, "image_id": 1, "question_type": kind, "answer_type": "other", "multiple_choice_answer": pool[0],
+                 "answers": [{"answer": h, "answer_id": i + 1} for i, h in enumerate(human)]})
+    results.append({"question_id": q, "answer": answer})
+    for new in (0, 1):
+        want[new][kind].append(score(human, answer, new))
+json.dump(rows, open(work + "/odd.json", "w"))
+json.dump(results, open(work + "/odd-results.json", "w"))
+subprocess.run([os.environ["HANPS"], "score", work + "/odd-results.json", "--annotations", work + "/odd.json", "--json", work + "/out.json"],
+               check=True, stdout=subprocess.DEVNULL)
+out = json.load(open(work + "/out.json"))
+for new, got in ((1, out), (0, out["vqa_2016"])):
+    total = [s for kind in want[new].values() for s in kind]
+    assert got["overall"] == round(100 * sum(total) / len(total), 2) and len(set(total)) > 3, (new, got["overall"], sum(total) / len(total))
+    for kind, scores in want[new].items():
+        assert got["per_question_type"][kind] == round(100 * sum(scores) / len(scores), 2), (new, kind)
+END
+
 # NLVR: three sentences of two images; one has both right.
 python3 - "$work" <<'END'
 import json, os, struct, sys, zlib
