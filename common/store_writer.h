@@ -1,5 +1,5 @@
-/* The writer's state, shared by the file that writes records and the one that writes the manifest.
- * Private to common/store_write.c and common/store_finish.c. */
+/* The writer's state, shared by the files that open and close it, write records, and write the
+ * manifest. Private to common/store_write*.c, store_blocks.c and store_finish.c. */
 #ifndef HP_STORE_WRITER_H
 #define HP_STORE_WRITER_H
 
@@ -47,6 +47,17 @@ struct hp_store_writer {
     bool failed; /* the transaction holds part of an image */
     char name[4096];
 };
+
+/* store_writer.c. What LMDB's code says, as the failure of this import. */
+hp_status_t hp_store_writer_fail(const hp_store_writer_t *w, int code, hp_error_t *err);
+/* Room for records of `bytes` in this transaction and this map; starts new ones when needed. */
+hp_status_t hp_store_writer_room(hp_store_writer_t *w, size_t bytes, hp_error_t *err) HP_MUST_CHECK;
+/* A record, for which there is room, and its hash. Ordinals of a table come in their order. */
+hp_status_t hp_store_writer_put(hp_store_writer_t *w, hp_store_db_t db, uint32_t ordinal,
+                                const void *data, size_t bytes, hp_error_t *err) HP_MUST_CHECK;
+/* *known_p: an image has this name already. */
+hp_status_t hp_store_writer_remember(hp_store_writer_t *w, const void *name, size_t bytes,
+                                     bool *known_p, hp_error_t *err) HP_MUST_CHECK;
 
 /* store_blocks.c. Before a transaction: forget the blocks that it may write to; LMDB's code. After
  * one: hash what has settled. At the end, the file closed and whole: hash the rest. */
