@@ -30,6 +30,7 @@ typedef struct {
 /* Counted since the last wk_client_take_stats. */
 typedef struct {
     double push_s, pull_s, wait_s; /* the compute thread's waiting, by cause; wait: for a unit */
+    double pulled_s; /* of the last pull, from asking to having all weights; 0: none came */
     uint64_t pushed_bytes, pulled_bytes;
     int64_t step;      /* the newest step seen */
     int64_t staleness; /* of the last acknowledged push, in steps; the largest over chunks */

@@ -170,6 +170,7 @@ static void retire(wk_client_t *c) {
 
 static void pull_over(wk_client_t *c) {
     if (c->pull_void && c->pull_used) c->have_step = -1;
+    if (!c->pull_void && c->pull_asked > 0) c->stats.pulled_s = hp_clock() - c->pull_asked;
     c->pull_wanted = c->pull_void = false;
     wk_client_trace_arrived(c);
     pthread_cond_broadcast(&c->changed);

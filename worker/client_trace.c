@@ -27,7 +27,7 @@ void wk_client_trace_sent(wk_client_t *c) {
 }
 
 void wk_client_trace_ask(wk_client_t *c) {
-    if (c->pull_row != NULL && c->pull_asked == 0) c->pull_asked = hp_clock();
+    if (c->pull_asked == 0) c->pull_asked = hp_clock();
 }
 
 void wk_client_trace_arrival(wk_client_t *c) {

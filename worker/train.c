@@ -262,6 +262,7 @@ static void write_line(trainer_t *t, const wk_batch_t *batch, const unit_stats_t
     hp_metrics_real(m, "push_s", s->client.push_s);
     hp_metrics_real(m, "pull_s", s->client.pull_s);
     hp_metrics_real(m, "wait_s", s->client.wait_s);
+    if (s->client.pulled_s > 0) hp_metrics_real(m, "pulled_s", s->client.pulled_s);
     hp_metrics_int(m, "pushed_bytes", (int64_t)s->client.pushed_bytes);
     hp_metrics_int(m, "pulled_bytes", (int64_t)s->client.pulled_bytes);
     hp_metrics_int(m, "staleness", s->client.staleness);
