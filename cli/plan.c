@@ -38,8 +38,11 @@ static const char usage[] =
     "                     on a machine of the cluster, plan anywhere\n"
     "  --json FILE        the table as JSON\n"
     "  --set KEY=VALUE    override a key: cluster.wire=bf16, cluster.consistency=sync\n\n"
-    "Hosts are taken to be alike, with nothing else to do, and reading data to keep up (hanps data "
-    "bench).\n";
+    "Memory is what hanps allocates, with what a checkpoint keeps while it is written; a process "
+    "takes\n"
+    "some 0.05 GB more. Hosts are taken to be alike, with nothing else to do, and reading data to "
+    "keep up\n"
+    "(hanps data bench).\n";
 
 enum { MOST_HOSTS = 100000, MOST_SERVERS = 4096, MOST_RANKS = 1000000 };
 
