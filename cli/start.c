@@ -334,8 +334,8 @@ static hp_status_t check(hp_transport_t *transport, cli_start_t *start, hp_error
     if (hp_transport_rank(transport) < plan->servers) return HP_OK;
     HP_TRY(hp_store_open(plan->config.data.store, &start->store, err));
     if (strcmp(hp_store_info(start->store)->digest, plan->digest) != 0)
-        return hp_fail(err, HP_INPUT, "store '%s' on host %s is not the one rank 0 has",
-                       plan->config.data.store, hp_transport_host(transport));
+        return hp_fail(err, HP_INPUT, "store '%s' is not the one rank 0 has",
+                       plan->config.data.store);
     return HP_OK;
 }
 

@@ -43,8 +43,9 @@ static hp_status_t gather(hp_transport_t *t, verdict_t *verdict, hp_error_t *err
         return hp_fail(err, HP_TRANSPORT, "start: hearing from rank %d (%s) failed", first,
                        hp_transport_peer_host(t, first));
     verdict[first].said.text[sizeof verdict[first].said.text - 1] = '\0';
-    return hp_fail(err, verdict[first].said.status, "rank %d%s: %s", first,
-                   bad > 1 ? " and others" : "", verdict[first].said.text);
+    return hp_fail(err, verdict[first].said.status, "rank %d on %s%s: %s", first,
+                   hp_transport_peer_host(t, first), bad > 1 ? " and others" : "",
+                   verdict[first].said.text);
 }
 
 hp_status_t hp_agree(hp_transport_t *t, hp_status_t own, hp_error_t *err) {

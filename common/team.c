@@ -116,7 +116,7 @@ static hp_status_t reserve(buffer_t *b, size_t bytes, hp_error_t *err) {
 
 static void fail(hp_team_t *team, hp_status_t status, const peer_t *peer, const char *text) {
     if (!team->failed)
-        (void)hp_fail(&team->failure, status, "rank %d (%s): %s", peer->rank,
+        (void)hp_fail(&team->failure, status, "rank %d on %s: %s", peer->rank,
                       hp_transport_peer_host(team->transport, peer->rank), text);
     team->failed = true;
 }

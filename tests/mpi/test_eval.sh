@@ -103,9 +103,9 @@ END2
 chmod +x "$work/ranks"
 "$HANPS" data synth sort-of-clevr --out "$work/other" --images 40 --valid 10 --test 0 --seed 9 >"$work/out" 2>&1
 export HANPS_RANKS=$work/ranks STORE=$work/none
-fails 2 '^hanps eval: rank 1: .*/none' "$work/run" --split valid
+fails 2 '^hanps eval: rank 1 on .*/none' "$work/run" --split valid
 export STORE=$work/other
-fails 2 "^hanps eval: rank 1: store '.*/other' is not the one rank 0 has" "$work/run" --split valid
+fails 2 "^hanps eval: rank 1 on [^:]*: store '.*/other' is not the one rank 0 has" "$work/run" --split valid
 export STORE=
 deploy/run --eval -n 3 --hanps "$HANPS_RANKS" "$work/run" --split valid >"$work/out" 2>&1
 [ $? = 3 ] && grep -q '^deploy/run: a rank was lost' "$work/out" || fail "a rank that is killed: $(cat "$work/out")"

@@ -93,6 +93,6 @@ timeout 100 mpirun --oversubscribe --bind-to none -np 2 -wdir "$work/here" "$HAN
     --run "$work/x" --set data.store=store >"$work/out" 2>&1
 code=$?
 [ $code = 2 ] || fail "another store: exit status $code: $(cat "$work/out")"
-grep -q '^hanps train: rank 2: .* is not the one rank 0 has' "$work/out" || fail "another store: $(cat "$work/out")"
+grep -q '^hanps train: rank 2 on .*: .* is not the one rank 0 has' "$work/out" || fail "another store: $(cat "$work/out")"
 [ ! -e "$work/x" ] || fail "a refused run left a folder"
 exit 0
