@@ -133,3 +133,14 @@ hp_status_t hp_make_folders(const char *path, hp_error_t *err) {
         return hp_fail_errno(err, HP_INPUT, "cannot make folder '%s'", part);
     return HP_OK;
 }
+
+bool hp_read_at(int fd, uint64_t at, void *out, size_t bytes) {
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = pread(fd, (char *)out + done, bytes - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        done += (size_t)n;
+    }
+    return true;
+}

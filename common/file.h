@@ -4,7 +4,9 @@
 
 #include "common/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Write all bytes, however many calls it takes. `path` is for the message. */
 hp_status_t hp_write_all(int fd, const void *data, size_t bytes, const char *path,
@@ -33,5 +35,8 @@ hp_status_t hp_check_place(const char *path, hp_error_t *err) HP_MUST_CHECK;
  * there is HP_INPUT. */
 hp_status_t hp_read_file(const char *path, size_t limit, unsigned char **data_p, size_t *bytes_p,
                          hp_error_t *err) HP_MUST_CHECK;
+
+/* The bytes of a file from `at` on; false: it has not all of them, or cannot be read. */
+bool hp_read_at(int fd, uint64_t at, void *out, size_t bytes) HP_MUST_CHECK;
 
 #endif

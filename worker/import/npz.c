@@ -1,11 +1,10 @@
 #include "worker/import/npz.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <zlib.h>
 
@@ -16,21 +15,9 @@ enum { CHUNK = 1 << 16, DEFLATE = 1032 }; /* the most bytes that one deflated by
 static uint32_t get16(const unsigned char *p) { return p[0] | (uint32_t)p[1] << 8; }
 static uint32_t get32(const unsigned char *p) { return get16(p) | get16(p + 2) << 16; }
 
-/* False where the file has not all of them. */
-static bool read_all(int fd, uint64_t at, void *out, size_t bytes) {
-    size_t done = 0;
-    while (done < bytes) {
-        ssize_t n = pread(fd, (char *)out + done, bytes - done, (off_t)(at + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
 bool wk_npz_is(int fd) {
     unsigned char head[4];
-    return read_all(fd, 0, head, 4) && memcmp(head, "PK\3\4", 4) == 0;
+    return hp_read_at(fd, 0, head, 4) && memcmp(head, "PK\3\4", 4) == 0;
 }
 
 /* The central directory, which the archive's end points at. The caller releases it. */
@@ -40,7 +27,7 @@ static hp_status_t read_directory(int fd, uint64_t size, unsigned char **directo
     void *p = NULL;
     HP_TRY(hp_allocate(&p, room + END, 1, "a zip archive's end", err));
     unsigned char *tail = p;
-    bool good = room >= END && read_all(fd, size - room, tail, room);
+    bool good = room >= END && hp_read_at(fd, size - room, tail, room);
     for (at = good ? room - END : 0; good && at > 0 && memcmp(tail + at, "PK\5\6", 4) != 0; at--) {
     }
     good = good && memcmp(tail + at, "PK\5\6", 4) == 0;
@@ -49,7 +36,7 @@ static hp_status_t read_directory(int fd, uint64_t size, unsigned char **directo
     if (!good || bytes > MAX_DIRECTORY || (uint64_t)first + bytes > size)
         return hp_fail(err, HP_INPUT, "no directory at the end: truncated, or no .npz file");
     HP_TRY(hp_allocate(&p, (size_t)bytes + 1, 1, "a zip directory", err));
-    if (!read_all(fd, first, p, bytes)) {
+    if (!hp_read_at(fd, first, p, bytes)) {
         hp_free(p);
         return hp_fail_errno(err, HP_INPUT, "reading the zip directory");
     }
@@ -72,7 +59,7 @@ static hp_status_t locate(int fd, uint64_t size, const unsigned char *entry,
         return hp_fail(err, HP_INPUT, "an array of 4 GB or more");
     if ((method != 0 && method != 8) || (get16(entry + 8) & 1) != 0)
         return hp_fail(err, HP_INPUT, "an array that is neither stored nor deflated");
-    if (!read_all(fd, at, local, LOCAL) || memcmp(local, "PK\3\4", 4) != 0)
+    if (!hp_read_at(fd, at, local, LOCAL) || memcmp(local, "PK\3\4", 4) != 0)
         return hp_fail(err, HP_INPUT, "the directory points at no member");
     m.offset = (uint64_t)at + LOCAL + get16(local + 26) + get16(local + 28);
     if (m.offset + m.packed > size || (!m.deflated && m.packed != m.bytes) ||
@@ -154,7 +141,7 @@ static hp_status_t inflate_member(int fd, const wk_npz_member_t *m, void *out, s
     while (code == Z_OK && left > 0) {
         if (z.avail_in == 0) {
             size_t n = m->packed - at < CHUNK ? (size_t)(m->packed - at) : CHUNK;
-            if (n == 0 || !read_all(fd, m->offset + at, in, n)) break;
+            if (n == 0 || !hp_read_at(fd, m->offset + at, in, n)) break;
             at += n;
             z.next_in = in;
             z.avail_in = (unsigned)n;
@@ -175,7 +162,7 @@ hp_status_t wk_npz_read(int fd, const wk_npz_member_t *m, void *out, size_t byte
     if (bytes > m->bytes) return hp_fail(err, HP_INTERNAL, "more than an array has");
     if (m->deflated)
         HP_TRY(inflate_member(fd, m, out, bytes, err));
-    else if (!read_all(fd, m->offset, out, bytes))
+    else if (!hp_read_at(fd, m->offset, out, bytes))
         return hp_fail(err, HP_INPUT, "truncated");
     if (bytes == m->bytes && crc32_z(0, out, bytes) != m->crc)
         return hp_fail(err, HP_INPUT, "an array is damaged: its CRC differs");

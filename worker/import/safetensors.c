@@ -1,9 +1,9 @@
 #include "worker/import/safetensors.h"
 
+#include "common/file.h"
 #include "common/memory.h"
 #include "worker/import/json_lines.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,17 +13,6 @@
 #include <yajl/yajl_tree.h>
 
 enum { MAX_HEADER = 64 << 20, MAX_DEPTH = 8 };
-
-static bool read_all(int fd, uint64_t at, void *out, size_t bytes) {
-    size_t done = 0;
-    while (done < bytes) {
-        ssize_t n = pread(fd, (char *)out + done, bytes - done, (off_t)(at + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        done += (size_t)n;
-    }
-    return true;
-}
 
 static uint64_t get64(const unsigned char *p) {
     uint64_t x = 0;
@@ -35,7 +24,7 @@ bool wk_safetensors_is(const char *path) {
     unsigned char head[9] = {0};
     size_t n = strlen(path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool read = fd >= 0 && read_all(fd, 0, head, sizeof head);
+    bool read = fd >= 0 && hp_read_at(fd, 0, head, sizeof head);
     if (fd >= 0) close(fd);
     return (read && head[8] == '{' && get64(head) <= MAX_HEADER) ||
            (n > 12 && strcmp(path + n - 12, ".safetensors") == 0);
@@ -57,7 +46,7 @@ static hp_status_t read_header(wk_safetensors_t *s, hp_error_t *err) {
     unsigned char head[8] = {0};
     char why[200] = "";
     void *p = NULL;
-    if (!read_all(s->fd, 0, head, sizeof head) || get64(head) < 2 ||
+    if (!hp_read_at(s->fd, 0, head, sizeof head) || get64(head) < 2 ||
         get64(head) > s->size - sizeof head || get64(head) > MAX_HEADER)
         return hp_fail(err, HP_INPUT,
                        "%s: the first eight bytes are no length of a safetensors header", s->path);
@@ -65,7 +54,7 @@ static hp_status_t read_header(wk_safetensors_t *s, hp_error_t *err) {
     s->first = sizeof head + bytes;
     HP_TRY(hp_allocate(&p, bytes + 1, 1, "a header", err));
     char *json = p;
-    if (!read_all(s->fd, sizeof head, json, bytes) || strlen(json) != bytes)
+    if (!hp_read_at(s->fd, sizeof head, json, bytes) || strlen(json) != bytes)
         snprintf(why, sizeof why, "it has a zero byte");
     else if (!wk_json_is_flat(json, MAX_DEPTH))
         snprintf(why, sizeof why, "it is nested too deeply");
@@ -188,7 +177,7 @@ hp_status_t wk_safetensors_find(const wk_safetensors_t *s, const char *name, wk_
 hp_status_t wk_safetensors_read(const wk_safetensors_t *s, const wk_tensor_t *t, uint64_t first,
                                 uint64_t count, void *out, hp_error_t *err) {
     uint64_t bytes = (uint64_t)t->bytes;
-    if (read_all(s->fd, t->begin + first * bytes, out, (size_t)(count * bytes))) return HP_OK;
+    if (hp_read_at(s->fd, t->begin + first * bytes, out, (size_t)(count * bytes))) return HP_OK;
     return hp_fail(err, HP_INPUT,
                    "%s: tensor '%s' cannot be read: the file has changed, or the disk fails",
                    s->path, t->name);
