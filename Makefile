@@ -200,7 +200,8 @@ $(NUMERIC): $(BUILD)/%: $(BUILD)/double/%.o $(DOUBLE_LIBS)
 	$(call say,link)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(DOUBLE_LIBS) $(LDLIBS_ALL) $(TEST_LIBS)
 
-.SECONDARY:
+# Kept, though nothing names them but a chain of rules.
+.SECONDARY: $(PROTO_H) $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.c)
 
 .PHONY: deps
 deps: ## install what is missing (Debian packages; sudo only if not root)
