@@ -406,7 +406,10 @@ static void report(const arguments_t *a, const wk_vqa_report_t *r) {
     if (r->kept_images > 0) printf(" (%" PRIu64 " images kept from before)", r->kept_images);
     printf("\n%d words, %d answers; the rarest answer came %" PRIu64 " times\n", r->words,
            r->answers, r->last_count);
-    printf("%" PRIu64 " questions without a label: scored, not trained on\n", r->unlabelled);
+    printf("%" PRIu64
+           " questions without a label: scored, not trained on unless data.labels counts "
+           "other answers\n",
+           r->unlabelled);
     if (r->skipped > 0)
         printf("%" PRIu64 " questions left out: no features of their image\n", r->skipped);
     if (a->import.pictures != NULL) printf("%" PRIu64 " pictures\n", r->pictures);

@@ -127,8 +127,8 @@ void doctor_machine(doctor_machine_t *machine) {
     dl_iterate_phdr(see_object, machine);
 }
 
-static hp_status_t find_need(const hp_config_t *config, const hp_store_t *store, int servers,
-                             int role, uint64_t *need, hp_error_t *err) {
+static hp_status_t find_need(const hp_config_t *config, hp_store_t *store, int servers, int role,
+                             uint64_t *need, hp_error_t *err) {
     wk_model_shape_t shape;
     hp_params_t params = {0};
     hp_status_t status = wk_batch_shape(config, hp_store_info(store), &shape, err);

@@ -9,6 +9,7 @@
 #include "common/schedule.h"
 #include "common/run_ranks.h"
 #include "worker/data/batch.h"
+#include "worker/train.h"
 #include "worker/validate.h"
 #include "worker/vectors.h"
 
@@ -113,17 +114,14 @@ static hp_status_t place_ranks(hp_transport_t *transport, const cli_plan_t *plan
 }
 
 /* Examples of an epoch, and where the run ends. */
-static void count_steps(cli_plan_t *plan, const hp_store_t *store, const wk_part_t *part) {
-    const int32_t *label = hp_store_question_label(store);
-    const uint32_t *image = hp_store_question_image(store);
+static hp_status_t count_steps(cli_plan_t *plan, hp_store_t *store, hp_error_t *err) {
     const hp_config_t *c = &plan->config;
-    const hp_split_t *range = &part->range;
-    for (uint64_t q = range->first; q < range->first + range->count; q++)
-        plan->epoch_examples += label[q] >= 0 && wk_cut_has(&part->cut, image[q]);
+    HP_TRY(wk_train_examples(c, store, &plan->epoch_examples, err));
     double shards = hp_config_step_units(c);
     plan->steps = c->run.steps > 0 ? c->run.steps
                                    : (int64_t)ceil(c->run.epochs * (double)plan->epoch_examples /
                                                    (c->data.batch_size * shards));
+    return HP_OK;
 }
 
 /* A wrong name would come to light when all is trained. */
@@ -147,17 +145,10 @@ static hp_status_t check_valid(cli_plan_t *plan, const hp_store_t *store, hp_err
 static hp_status_t look_at_store(cli_start_t *start, hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
     const hp_config_t *config = &plan->config;
-    wk_part_t part;
     HP_TRY(hp_store_open(config->data.store, &start->store, err));
     const hp_store_info_t *info = hp_store_info(start->store);
-    HP_TRY(wk_part_train(start->store, config, &part, err));
+    HP_TRY(count_steps(plan, start->store, err));
     HP_TRY(check_valid(plan, start->store, err));
-    count_steps(plan, start->store, &part);
-    if (plan->epoch_examples == 0)
-        return hp_fail(err, HP_INPUT,
-                       "data.train: split '%s' of '%s' has no question with an answer "
-                       "among the store's",
-                       config->data.train, config->data.store);
     hp_schedule_t schedule;
     double step_examples = (double)config->data.batch_size * hp_config_step_units(config);
     HP_TRY(hp_schedule_make(config, plan->steps, step_examples, (double)plan->epoch_examples,

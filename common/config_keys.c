@@ -53,7 +53,8 @@ const hp_key_t hp_keys[] = {
      .doc =
          "What is learnt where several people answered: the most frequent answer; sampled, one of "
          "theirs by chance in each epoch; soft, all of them, by model.classifier.soft_loss. "
-         "Answers that are no class are left out."},
+         "Answers that are no class are left out, and so is a question without another; "
+         "most_frequent leaves out each whose most frequent answer is none."},
     {KEY(data.feature_norm), .initial = "image_rms", .choices = "image_rms|image|cell|none",
      .doc = "How features are divided: image_rms by the image's norm, times the root of its number "
             "of cells; image by the image's norm (the paper's words); cell by each cell's norm."},

@@ -1,10 +1,12 @@
 #include "worker/train.h"
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "common/metrics.h"
 #include "common/run_folder.h"
 #include "worker/client.h"
 #include "worker/data/batch.h"
+#include "worker/data/labels.h"
 #include "worker/data/prefetch.h"
 #include "worker/data/sampler.h"
 #include "worker/model.h"
@@ -68,13 +70,15 @@ static hp_status_t open_log(trainer_t *t, hp_error_t *err) {
     return hp_metrics_open(path, &t->metrics, err);
 }
 
-static hp_status_t plan_batches(const hp_config_t *config, const hp_store_t *store,
-                                wk_sampler_t **sampler_p, wk_batch_plan_t *plan, hp_error_t *err) {
+static hp_status_t sample(const hp_config_t *config, hp_store_t *store, wk_sampler_t **sampler_p,
+                          hp_error_t *err) {
     wk_part_t part;
+    int32_t *trainable = NULL;
     HP_TRY(wk_part_train(store, config, &part, err));
+    HP_TRY(wk_labels_trainable(store, config->data.labels, &part.range, &trainable, err));
     wk_sampler_options_t sampling = {
         .image = hp_store_question_image(store),
-        .label = hp_store_question_label(store),
+        .label = trainable != NULL ? trainable : hp_store_question_label(store),
         .first = part.range.first,
         .count = part.range.count,
         .cut = part.cut,
@@ -86,14 +90,31 @@ static hp_status_t plan_batches(const hp_config_t *config, const hp_store_t *sto
         .max_questions_per_image = config->data.max_questions_per_image,
         .distinct = strcmp(config->model.image.trunk, "cnn") == 0,
     };
-    HP_TRY(wk_sampler_create(&sampling, sampler_p, err));
-    HP_TRY(wk_batch_plan(config, hp_store_info(store), sampling.batch_size,
+    hp_status_t status = wk_sampler_create(&sampling, sampler_p, err);
+    hp_free(trainable);
+    if (status == HP_OK) return HP_OK;
+    return hp_fail_prefix(err, "data.train: %s of '%s'", config->data.train, config->data.store);
+}
+
+static hp_status_t plan_batches(const hp_config_t *config, hp_store_t *store,
+                                wk_sampler_t **sampler_p, wk_batch_plan_t *plan, hp_error_t *err) {
+    HP_TRY(sample(config, store, sampler_p, err));
+    HP_TRY(wk_batch_plan(config, hp_store_info(store), config->data.batch_size,
                          wk_sampler_max_images(*sampler_p), plan, err));
     wk_batch_training(config, plan);
     return HP_OK;
 }
 
-hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, size_t *bytes_p,
+hp_status_t wk_train_examples(const hp_config_t *config, hp_store_t *store, uint64_t *examples_p,
+                              hp_error_t *err) {
+    wk_sampler_t *sampler = NULL;
+    HP_TRY(sample(config, store, &sampler, err));
+    *examples_p = wk_sampler_size(sampler);
+    wk_sampler_destroy(sampler);
+    return HP_OK;
+}
+
+hp_status_t wk_train_memory(const hp_config_t *config, hp_store_t *store, size_t *bytes_p,
                             hp_error_t *err) {
     wk_sampler_t *sampler = NULL;
     wk_batch_plan_t plan;

@@ -57,9 +57,13 @@ typedef struct {
 hp_status_t wk_train(const wk_train_options_t *options, wk_train_totals_t *totals,
                      hp_error_t *err) HP_MUST_CHECK;
 
+/* Examples of an epoch: the questions of data.train that can be trained on. HP_INPUT: none. */
+hp_status_t wk_train_examples(const hp_config_t *config, hp_store_t *store, uint64_t *examples_p,
+                              hp_error_t *err) HP_MUST_CHECK;
+
 /* Bytes that a worker allocates: the model's workspace, weights twice and their gradient, batches.
  */
-hp_status_t wk_train_memory(const hp_config_t *config, const hp_store_t *store, size_t *bytes_p,
+hp_status_t wk_train_memory(const hp_config_t *config, hp_store_t *store, size_t *bytes_p,
                             hp_error_t *err) HP_MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 #include "worker/data/batch.h"
 #include "worker/data/labels.h"
 #include "worker/data/prefetch.h"
+#include "worker/train.h"
 
 #include "common/memory.h"
 #include "common/random.h"
@@ -152,9 +153,10 @@ static void check_batch(const hp_config_t *config, const wk_batch_t *batch, cons
     }
 }
 
-static wk_sampler_t *sampler_of(hp_store_t *store, bool labelled_only) {
+/* `label` NULL: as the store has them. */
+static wk_sampler_t *sampler_of(hp_store_t *store, const int32_t *label, bool labelled_only) {
     wk_sampler_options_t o = {.image = hp_store_question_image(store),
-                              .label = hp_store_question_label(store),
+                              .label = label != NULL ? label : hp_store_question_label(store),
                               .count = QUESTIONS,
                               .seed = 1,
                               .batch_size = BATCH,
@@ -174,7 +176,7 @@ static void test_values(void **state) {
     hp_store_reader_t *reader = NULL;
     assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
     assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
-    wk_sampler_t *sampler = sampler_of(store, false);
+    wk_sampler_t *sampler = sampler_of(store, NULL, false);
     for (int mode = 0; mode < 16; mode++) {
         hp_config_t config;
         hp_config_default(&config);
@@ -212,7 +214,7 @@ static void test_rounded(void **state) {
     hp_store_reader_t *reader = NULL;
     assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
     assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
-    wk_sampler_t *sampler = sampler_of(store, false);
+    wk_sampler_t *sampler = sampler_of(store, NULL, false);
     for (int mode = 0; mode < 16; mode++) {
         wk_batch_plan_t plan[2];
         wk_batch_memory_t *memory[2] = {NULL, NULL};
@@ -264,6 +266,76 @@ static hp_status_t give(void *context, wk_unit_t *unit, hp_error_t *err) {
     return HP_OK;
 }
 
+static int32_t heaviest(const wk_labels_t *labels, const hp_question_t *q, bool shares) {
+    int32_t class[WK_LABELS_MOST], best = -1;
+    float weight[WK_LABELS_MOST], most = 0;
+    const int n = wk_labels_soft(labels, q, shares, class, weight);
+    for (int i = 0; i < n; i++)
+        if (weight[i] > most) {
+            most = weight[i];
+            best = class[i];
+        }
+    return best;
+}
+
+/* What an epoch holds: a question whose most frequent answer is no class is left out of it, unless
+ * the others count and one of them is. */
+static void test_trainable(void **state) {
+    (void)state;
+    hp_error_t err = {0};
+    hp_store_t *store = NULL;
+    hp_store_reader_t *reader = NULL;
+    assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
+    assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
+    uint64_t size[3];
+    for (int kind = 0; kind < 3; kind++) {
+        bool in_epoch[QUESTIONS] = {0};
+        hp_config_t config;
+        wk_batch_plan_t plan;
+        wk_batch_memory_t *memory = NULL;
+        wk_batch_t batch;
+        hp_config_default(&config);
+        config.data.batch_size = BATCH;
+        config.data.labels = (hp_labels_t)kind;
+        assert_int_equal(wk_train_examples(&config, store, &size[kind], &err), HP_OK);
+        assert_int_equal(wk_batch_plan(&config, hp_store_info(store), BATCH, BATCH, &plan, &err),
+                         HP_OK);
+        wk_batch_training(&config, &plan);
+        assert_int_equal(wk_batch_create(&plan, &memory, &err), HP_OK);
+        int32_t *label = NULL;
+        const hp_split_t *split = hp_store_info(store)->split;
+        assert_int_equal(wk_labels_trainable(store, config.data.labels, split, &label, &err),
+                         HP_OK);
+        wk_sampler_t *sampler = sampler_of(store, label, true);
+        hp_free(label);
+        assert_int_equal(wk_sampler_size(sampler), size[kind]);
+        for (uint64_t u = 0; u * BATCH < size[kind]; u++) {
+            wk_example_t e[BATCH];
+            wk_sampler_unit(sampler, u, e);
+            assert_int_equal(wk_batch_build(memory, &plan, reader, e, BATCH, &batch, &err), HP_OK);
+            assert_int_equal(batch.labelled, BATCH); /* each of them has something to teach */
+            for (int k = 0; k < BATCH; k++) {
+                in_epoch[e[k].question] = true;
+                assert_in_range(batch.nn.label[k], 0, 2);
+            }
+        }
+        for (uint64_t i = 0; i < QUESTIONS; i++) {
+            hp_question_t q;
+            bool known = label_of[i] >= 0;
+            assert_int_equal(hp_store_read_question(reader, i, &q, &err), HP_OK);
+            for (int a = 0; kind != HP_LABELS_MOST_FREQUENT && a < q.answers; a++)
+                known = known || strcmp(q.answer[a].text, "w") != 0;
+            assert_int_equal(in_epoch[i], known);
+        }
+        wk_sampler_destroy(sampler);
+        wk_batch_destroy(memory);
+    }
+    assert_true(size[HP_LABELS_MOST_FREQUENT] < size[HP_LABELS_SOFT]);
+    assert_true(size[HP_LABELS_SAMPLED] == size[HP_LABELS_SOFT]);
+    hp_store_reader_close(reader);
+    hp_store_close(store);
+}
+
 /* Several people's answers: as the store has them, by the example's key. */
 static void test_people(void **state) {
     (void)state;
@@ -275,7 +347,7 @@ static void test_people(void **state) {
     assert_int_equal(hp_store_reader_open(store, &reader, &err), HP_OK);
     const hp_store_info_t *info = hp_store_info(store);
     assert_int_equal(wk_labels_create(info->answers, info->answer, &labels, &err), HP_OK);
-    int other = 0, several = 0;
+    int other = 0, several = 0, labelled = 0;
     for (int mode = 0; mode < 4; mode++) { /* sampled, not in training, scores, shares */
         hp_config_t config;
         hp_config_default(&config);
@@ -303,7 +375,9 @@ static void test_people(void **state) {
                 int32_t want = mode == 0 ? wk_labels_sample(labels, &q, (uint64_t)config.run.seed,
                                                             batch.nn.key[k])
                                          : q.label;
+                if (mode > 1 && q.label < 0) want = heaviest(labels, &q, mode == 3);
                 assert_int_equal(batch.nn.label[k], want);
+                labelled += want >= 0;
                 other += mode == 0 && want != q.label;
                 assert_true((batch.nn.target.offset != NULL) == (mode > 1));
                 if (mode < 2) continue;
@@ -316,6 +390,8 @@ static void test_people(void **state) {
                 }
                 several += n > 1;
             }
+            assert_int_equal(batch.labelled, labelled);
+            labelled = 0;
         }
         wk_batch_destroy(memory);
     }
@@ -332,7 +408,7 @@ static void test_prefetch(void **state) {
     hp_config_t config;
     hp_config_default(&config);
     assert_int_equal(hp_store_open(path, &store, &err), HP_OK);
-    wk_sampler_t *sampler = sampler_of(store, true), *twin = sampler_of(store, true);
+    wk_sampler_t *sampler = sampler_of(store, NULL, true), *twin = sampler_of(store, NULL, true);
     wk_batch_plan_t plan;
     assert_int_equal(wk_batch_plan(&config, hp_store_info(store), BATCH, BATCH, &plan, &err),
                      HP_OK);
@@ -413,9 +489,9 @@ static void test_bad(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),   cmocka_unit_test(test_rounded),
-        cmocka_unit_test(test_prefetch), cmocka_unit_test(test_people),
-        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_prefetch),  cmocka_unit_test(test_people),
+        cmocka_unit_test(test_trainable), cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

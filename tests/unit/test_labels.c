@@ -70,6 +70,9 @@ static void test_soft(void **state) {
     assert_true(class[0] == 1 && weight[0] == 1);
     q.label = -1;
     assert_int_equal(wk_labels_soft(labels, &q, true, class, weight), 0);
+    q = question(answer, 1, ten, -1); /* the only answer is a class, which the file did not say */
+    assert_int_equal(wk_labels_soft(labels, &q, false, class, weight), 1);
+    assert_true(class[0] == 3 && weight[0] == 1);
 }
 
 static void test_sample(void **state) {

@@ -323,7 +323,8 @@ static hp_status_t add_image(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
     return HP_OK;
 }
 
-/* The label that is learnt, and the others where they count. After the question's key. */
+/* The label that is learnt, and the others where they count: then a question whose most frequent
+ * answer is no class has the one of the most weight as its label. After the question's key. */
 static void take_labels(wk_batch_memory_t *m, const wk_batch_plan_t *plan, const hp_question_t *q,
                         int k) {
     m->label[k] = q->label;
@@ -331,9 +332,15 @@ static void take_labels(wk_batch_memory_t *m, const wk_batch_plan_t *plan, const
         m->label[k] = wk_labels_sample(m->labels, q, plan->seed, m->key[k]);
     if (plan->labels != HP_LABELS_SOFT) return;
     if (k == 0) m->target_offset[0] = 0;
-    int begin = m->target_offset[k];
-    m->target_offset[k + 1] = begin + wk_labels_soft(m->labels, q, plan->shares, m->target + begin,
-                                                     m->target_weight + begin);
+    const int begin = m->target_offset[k];
+    const float *weight = m->target_weight + begin;
+    const int n =
+        wk_labels_soft(m->labels, q, plan->shares, m->target + begin, m->target_weight + begin);
+    m->target_offset[k + 1] = begin + n;
+    int most = 0;
+    for (int i = 1; i < n; i++)
+        if (weight[i] > weight[most]) most = i;
+    if (q->label < 0 && n > 0) m->label[k] = m->target[begin + most];
 }
 
 static hp_status_t read_question(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
@@ -413,7 +420,7 @@ hp_status_t wk_batch_build(wk_batch_memory_t *m, const wk_batch_plan_t *plan,
             HP_TRY(add_image(m, plan, reader, q.image, example[k].epoch, images++, err));
         }
         m->image[k] = images - 1;
-        labelled += q.label >= 0;
+        labelled += m->label[k] >= 0;
     }
     finish(m, plan, images, n, labelled, batch);
     return HP_OK;

@@ -18,7 +18,7 @@
 
 typedef struct {
     const uint32_t *image; /* column over all questions of the store: ordinal of the image */
-    const int32_t *label;  /* the same: class, or -1 */
+    const int32_t *label;  /* the same: class, or -1; read by wk_sampler_create alone */
     uint64_t first, count; /* the split: questions [first, first + count) */
     wk_cut_t cut;          /* and of these, those of its images */
     uint64_t seed;
@@ -39,7 +39,7 @@ typedef struct {
 
 typedef struct wk_sampler wk_sampler_t;
 
-/* `image` and `label` must outlive the sampler. HP_INPUT: the split has no example to give. */
+/* `image` must outlive the sampler. HP_INPUT: the split has no example to give. */
 hp_status_t wk_sampler_create(const wk_sampler_options_t *options, wk_sampler_t **sampler_p,
                               hp_error_t *err) HP_MUST_CHECK;
 void wk_sampler_destroy(wk_sampler_t *sampler);
