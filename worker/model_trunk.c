@@ -179,12 +179,14 @@ hp_status_t wk_model_trunk(wk_model_t *model, const nn_real *weights, int images
 }
 
 /* The running averages travel as the servers' buffers do: their new values, in the gradient's
- * place. */
-static void move_average(const wk_run_t *run, int param, int n, const nn_real *seen) {
+ * place. What was seen counts `factor` times. */
+static void move_average(const wk_run_t *run, int param, int n, double factor,
+                         const nn_real *seen) {
     const nn_real *old = wk_weight(run, param);
+    const nn_real added = (nn_real)((1 - KEPT) * factor);
     nn_real *to = wk_grad(run, param);
     for (int c = 0; c < n; c++)
-        to[c] = run->pass->train ? (nn_real)KEPT * old[c] + (nn_real)(1 - KEPT) * seen[c] : old[c];
+        to[c] = run->pass->train ? (nn_real)KEPT * old[c] + added * seen[c] : old[c];
 }
 
 /* grad: of the layer's output, one row for each position; becomes that of its convolution. */
@@ -195,8 +197,10 @@ static hp_status_t norm_backward(wk_run_t *run, int l, int rows, nn_real *grad) 
     nn_batchnorm_backward(&work->norm[l], rows, work->product[l], work->out[l], work->mean[l],
                           work->var[l], wk_weight(run, trunk->gamma[l]), grad,
                           wk_grad(run, trunk->gamma[l]), wk_grad(run, trunk->bias[l]));
-    move_average(run, trunk->running_mean[l], filters, work->mean[l]);
-    move_average(run, trunk->running_var[l], filters, work->var[l]);
+    /* PyTorch's definition: a step normalises by the biased variance and keeps the unbiased one. */
+    const double unbiased = rows > 1 ? rows / (rows - 1.0) : 1;
+    move_average(run, trunk->running_mean[l], filters, 1, work->mean[l]);
+    move_average(run, trunk->running_var[l], filters, unbiased, work->var[l]);
     HP_TRY(wk_finish(run, trunk->running_var[l]));
     HP_TRY(wk_finish(run, trunk->running_mean[l]));
     HP_TRY(wk_finish(run, trunk->bias[l]));

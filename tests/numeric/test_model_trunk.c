@@ -315,7 +315,8 @@ static void test_naive(void **state) {
     for (int i = 0; i < 4; i++) check_naive(i & 1, i & 2);
 }
 
-/* A step moves the running averages a tenth of the way to the batch's statistics. */
+/* A step moves the running averages a tenth of the way to the batch's statistics; the variance's is
+ * of the unbiased one. */
 static void test_running(void **state) {
     (void)state;
     pixel_batch_t p;
@@ -336,7 +337,7 @@ static void test_running(void **state) {
         double mean = 0, var = 0;
         const int n = CHECK_IMAGES * 9;
         for (int i = 0; i < n; i++) mean += map[i * 3 + k] / n;
-        for (int i = 0; i < n; i++) var += pow(map[i * 3 + k] - mean, 2) / n;
+        for (int i = 0; i < n; i++) var += pow(map[i * 3 + k] - mean, 2) / (n - 1);
         assert_true(fabs(f.grads[mean_at + k] - (0.9 * f.weights[mean_at + k] + 0.1 * mean)) <
                     1e-12);
         assert_true(fabs(f.grads[var_at + k] - (0.9 * f.weights[var_at + k] + 0.1 * var)) < 1e-12);

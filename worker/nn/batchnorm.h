@@ -1,6 +1,7 @@
 /* Batch normalisation (Ioffe and Szegedy 2015) of rows, column by column; a convolution's output is
  * one row for each position. Training takes the statistics of the rows at hand, which are those of
- * a unit's distinct images; evaluation takes running averages, which the servers keep. */
+ * a unit's distinct images; evaluation takes running averages, which the servers keep: as in
+ * PyTorch, of the unbiased variance. */
 #ifndef NN_BATCHNORM_H
 #define NN_BATCHNORM_H
 
