@@ -135,7 +135,8 @@ static hp_status_t run(server_t *s, double idle_s, found_t *found, hp_error_t *e
     } else {
         status = work(endpoint[1], s, idle_s, found, err);
         pthread_join(thread, NULL);
-        if (status == HP_OK && s->status != HP_OK) {
+        /* Where the worker only heard of it, the server's own words. */
+        if (s->status != HP_OK && (status == HP_OK || err->told)) {
             status = s->status;
             *err = s->err;
         }
@@ -159,8 +160,14 @@ static hp_status_t measure(const hp_config_t *base, const wk_model_shape_t *shap
     found_t of_large = {0}, of_small = {0};
     config.run.steps = (updates < MOST_UPDATES ? updates : MOST_UPDATES) + 1;
     config.cluster.servers = 1;
+    config.cluster.spares = 0;
     config.checkpoint.every_steps = 0;
     config.checkpoint.every_minutes = 0;
+    config.valid.every_steps = 0;
+    /* A schedule is for the run's own number of steps, and a rate is as fast as another. */
+    config.optimizer.schedule.kind = HP_SCHEDULE_CONSTANT;
+    config.optimizer.schedule.milestones.count = 0;
+    config.optimizer.schedule.warmup_from = config.optimizer.schedule.warmup_every = 0;
     HP_TRY(wk_model_table(&config, shape, &large, err));
     server_t s = {.config = &config, .params = &large, .folder = folder, .log = log};
     hp_status_t status = run(&s, 0, &of_large, err);
