@@ -20,6 +20,8 @@ typedef struct reader {
     yaml_document_t document;
     hp_config_t *config;
     bool seen[256]; /* key i of the table was given by this document */
+    /* And the sections that begin with key i: bit d, the one of d dots in its path. */
+    unsigned char opened[256];
 } reader_t;
 
 void hp_config_default(hp_config_t *config) {
@@ -82,11 +84,25 @@ static hp_status_t fail_value(const reader_t *reader, const yaml_node_t *node, c
                    value[0] == '\0' ? "an empty value" : shown(value, clean), allowed);
 }
 
-static bool is_section(const char *path) {
+/* The first key of the section, or -1. */
+static int find_section(const char *path) {
     size_t n = strlen(path);
     for (int i = 0; i < hp_keys_count; i++)
-        if (strncmp(hp_keys[i].path, path, n) == 0 && hp_keys[i].path[n] == '.') return true;
-    return n == 0;
+        if (strncmp(hp_keys[i].path, path, n) == 0 && hp_keys[i].path[n] == '.') return i;
+    return -1;
+}
+
+static bool is_section(const char *path) { return path[0] == '\0' || find_section(path) >= 0; }
+
+/* False: this document has opened it before. */
+static bool open_section(reader_t *reader, const char *path) {
+    unsigned char bit = 1;
+    for (const char *c = path; *c != '\0'; c++)
+        if (*c == '.') bit = (unsigned char)(bit << 1);
+    unsigned char *opened = &reader->opened[find_section(path)];
+    const bool first = (*opened & bit) == 0;
+    *opened |= bit;
+    return first;
 }
 
 static const char *scalar(const yaml_node_t *node) { return (const char *)node->data.scalar.value; }
@@ -166,6 +182,8 @@ static hp_status_t read_node(reader_t *reader, const yaml_node_t *node, const ch
         if (n >= (int)sizeof child || (hp_key_find(child) == NULL && !is_section(child)) ||
             scalar(name)[0] == '\0')
             return fail_unknown(reader, name, child, err);
+        if (hp_key_find(child) == NULL && !open_section(reader, child))
+            return fail_at(reader, &name->start_mark, err, "%s: given twice", child);
         HP_TRY(read_node(reader, value, child, err));
     }
     return HP_OK;
