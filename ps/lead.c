@@ -401,13 +401,10 @@ static void end(ps_server_t *s) {
     l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
     for (int i = 1; i < s->servers; i++) tell_end(s, i);
-    for (int i = 0; i < s->workers; i++) {
-        const ps_worker_t *w = &s->worker[i];
-        /* one that is lost may live, and wait to come back; one that has said goodbye may wait for
-         * another server, which is why the run ends */
-        if (w->lost || (s->verdict != HP_OK && w->incarnation > 0))
-            tell_end(s, ps_worker_rank(s, i));
-    }
+    /* One that is lost may live, and wait to come back. Where the run has failed all are told: one
+     * may be about to say hello, one that has said goodbye may wait for the server that is lost. */
+    for (int i = 0; i < s->workers; i++)
+        if (s->verdict != HP_OK || s->worker[i].lost) tell_end(s, ps_worker_rank(s, i));
 }
 
 /* ---- who is here ---- */

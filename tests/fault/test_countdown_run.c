@@ -246,6 +246,10 @@ int main(void) {
     }
     for (uint64_t seed = 1; seed <= 6; seed++) /* who has the lower unit changes with it */
         failed += in_process(HP_SYNC, 0, 0, seed, run_leaving) != 0;
+    for (uint64_t n = 362; n <= 374; n++) { /* a server has begun, and no worker has said hello */
+        const int code = in_process(HP_ASYNC, -1, n, first_seed(), run_case);
+        failed += code != 0 && code != UNTOUCHED;
+    }
     for (rank = -1; rank < SERVERS + WORKERS; rank++) {
         const uint64_t stride = all ? 1 : rank < 0 ? 7 : 2;
         failed += count_down(HP_SYNC, rank, stride);
