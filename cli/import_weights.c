@@ -119,6 +119,7 @@ static hp_status_t fill(job_t *job, hp_error_t *err) {
     HP_TRY(hp_checkpoint_write_first(run, &job->params, job->weights, job->yaml, &position, err));
     hp_run_status_t status = {.state = HP_RUN_STOPPED,
                               .steps = job->config.run.steps,
+                              .checkpoint = 0,
                               .pid = getpid(),
                               .time = (double)time(NULL),
                               .requeue = true};

@@ -192,6 +192,19 @@ static hp_status_t find_checkpoint(cli_plan_t *plan, const hp_params_t *params, 
     return status;
 }
 
+/* Checkpoints that were there and are not are no reason to begin again, over the run's logs. */
+static hp_status_t check_lost(const char *run, const hp_run_status_t *old, hp_error_t *err) {
+    bool lost = false;
+    char which[64] = "";
+    if (hp_checkpoint_newest(run, &lost) >= 0 || (!lost && old->checkpoint < 0)) return HP_OK;
+    if (old->checkpoint >= 0)
+        snprintf(which, sizeof which, ", the newest of step %" PRId64, old->checkpoint);
+    return hp_fail(err, HP_INPUT,
+                   "--resume: '%s' has lost its checkpoints%s: there is none with a manifest in "
+                   "'%s/checkpoints'; put them back, or begin again with another --run",
+                   run, which, run);
+}
+
 /* What the run before left: a checkpoint half in its place, a request to stop that came too late.
  */
 static hp_status_t tidy(const char *run, hp_error_t *err) {
@@ -239,12 +252,13 @@ static hp_status_t begin_with_vectors(cli_start_t *start, hp_log_t *log, hp_erro
 static hp_status_t enter_folder(const cli_train_args_t *args, cli_start_t *start, hp_log_t *log,
                                 hp_error_t *err) {
     cli_plan_t *plan = &start->plan;
-    hp_run_status_t old = {0};
+    hp_run_status_t old = {.checkpoint = -1};
     if (args->resume) {
         HP_TRY(hp_run_open(plan->run, &start->lock, err));
+        if (hp_run_status_read(plan->run, &old, NULL) == HP_OK) plan->start = old.start;
+        HP_TRY(check_lost(plan->run, &old, err));
         HP_TRY(tidy(plan->run, err));
         HP_TRY(find_checkpoint(plan, &start->params, log, err));
-        if (hp_run_status_read(plan->run, &old, NULL) == HP_OK) plan->start = old.start;
     } else {
         HP_TRY(hp_run_create(plan->run, &start->lock, err));
     }
@@ -380,6 +394,7 @@ void cli_write_status(const cli_plan_t *plan, hp_run_state_t state, const ps_out
     hp_run_status_t status = {.state = state,
                               .step = outcome->step,
                               .steps = plan->steps,
+                              .checkpoint = hp_checkpoint_newest(plan->run, &(bool){false}),
                               .units_repeated = (int64_t)outcome->units_repeated,
                               .start = plan->start,
                               .pid = getpid(),

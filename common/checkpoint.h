@@ -62,6 +62,11 @@ typedef struct {
  * removals left there. */
 hp_status_t hp_checkpoint_clean(const char *run, hp_error_t *err) HP_MUST_CHECK;
 
+/* The step of the newest checkpoint of RUN/checkpoints, as it lies there and unread, or -1: none.
+ * *lost_p: there is none, but there was one: a folder of one has no manifest any more, or the
+ * folder `checkpoints`, which every run has, is gone. Nothing is changed. */
+int64_t hp_checkpoint_newest(const char *run, bool *lost_p);
+
 /* Write and sync one server's file of checkpoint `step`, making the folder where it is not there.
  * Called from a background thread of each server. On failure nothing of it stays. */
 hp_status_t hp_checkpoint_write_shard(const char *run, int64_t step, int server, int servers,

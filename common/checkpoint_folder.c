@@ -69,6 +69,27 @@ hp_status_t hp_checkpoint_clean(const char *run, hp_error_t *err) {
     return HP_OK;
 }
 
+int64_t hp_checkpoint_newest(const char *run, bool *lost_p) {
+    char root[HP_CHECKPOINT_PATH], path[HP_CHECKPOINT_PATH];
+    int64_t newest = -1, step;
+    bool remains = false;
+    DIR *dir = hp_checkpoint_root(run, root, NULL) == HP_OK ? opendir(root) : NULL;
+    const bool gone = dir == NULL && errno == ENOENT;
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        const bool old = parse_name(e->d_name, ".old", &step);
+        if ((!old && !parse_name(e->d_name, "", &step)) ||
+            hp_checkpoint_file(root, e->d_name, path, NULL) != HP_OK)
+            continue;
+        if (!has_manifest(path))
+            remains = remains || !old;
+        else if (step > newest)
+            newest = step;
+    }
+    if (dir != NULL) closedir(dir);
+    *lost_p = newest < 0 && (gone || remains);
+    return newest;
+}
+
 void hp_checkpoint_discard(const char *run, int64_t step) {
     char folder[HP_CHECKPOINT_PATH];
     if (hp_checkpoint_folder(run, step, ".tmp", folder, NULL) == HP_OK)

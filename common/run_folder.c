@@ -169,6 +169,7 @@ hp_status_t hp_run_status_write(const char *run, const hp_run_status_t *status, 
     KEY("state"), KEY(state_name[status->state]);
     KEY("step"), yajl_gen_integer(gen, status->step);
     KEY("steps"), yajl_gen_integer(gen, status->steps);
+    KEY("checkpoint"), yajl_gen_integer(gen, status->checkpoint);
     KEY("units_repeated"), yajl_gen_integer(gen, status->units_repeated);
     KEY("start"), yajl_gen_integer(gen, status->start);
     KEY("host"), KEY(status->host);
@@ -194,10 +195,10 @@ hp_status_t hp_run_status_write(const char *run, const hp_run_status_t *status, 
     return result;
 }
 
-static int64_t get_int(yajl_val tree, const char *key) {
+static int64_t get_int(yajl_val tree, const char *key, int64_t otherwise) {
     const char *path[] = {key, NULL};
     yajl_val v = yajl_tree_get(tree, path, yajl_t_number);
-    return YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
+    return YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : otherwise;
 }
 
 static void get_text(yajl_val tree, const char *key, char *out, size_t size) {
@@ -216,11 +217,12 @@ hp_status_t hp_run_status_read(const char *run, hp_run_status_t *status, hp_erro
     text[n] = '\0';
     yajl_val tree = yajl_tree_parse(text, why, sizeof why);
     if (tree == NULL) return hp_fail(err, HP_CORRUPT, "'%s' is not a run's status", path);
-    hp_run_status_t out = {.step = get_int(tree, "step"),
-                           .steps = get_int(tree, "steps"),
-                           .units_repeated = get_int(tree, "units_repeated"),
-                           .start = get_int(tree, "start"),
-                           .pid = get_int(tree, "pid")};
+    hp_run_status_t out = {.step = get_int(tree, "step", 0),
+                           .steps = get_int(tree, "steps", 0),
+                           .checkpoint = get_int(tree, "checkpoint", -1),
+                           .units_repeated = get_int(tree, "units_repeated", 0),
+                           .start = get_int(tree, "start", 0),
+                           .pid = get_int(tree, "pid", 0)};
     get_text(tree, "state", state, sizeof state);
     get_text(tree, "host", out.host, sizeof out.host);
     get_text(tree, "message", out.message, sizeof out.message);

@@ -1,8 +1,10 @@
 /* The folder of a run: RUN/config.yaml, checkpoints/, log/, eval/, ranks/, `lock` and `status`.
  *
  * RUN/status is one JSON object that scripts and supervisors read. It is replaced atomically:
- *   {"state": "running"|"done"|"stopped"|"failed", "step", "steps", "units_repeated", "start",
- *    "host", "pid", "time", "requeue": true|false, "message": "..."}
+ *   {"state": "running"|"done"|"stopped"|"failed", "step", "steps", "checkpoint", "units_repeated",
+ *    "start", "host", "pid", "time", "requeue": true|false, "message": "..."}
+ * `checkpoint` is the step of the newest checkpoint when the status was written, -1 where there was
+ * none; a start that finds none any more is refused.
  * `start` counts how often the run was started (1 the first time); log lines carry it too. `time`
  * is seconds since 1970. `requeue` says whether starting again with --resume makes sense.
  * `units_repeated` counts batches that were handed out again, after a loss, though some server may
@@ -24,6 +26,7 @@ typedef enum { HP_RUN_RUNNING, HP_RUN_DONE, HP_RUN_STOPPED, HP_RUN_FAILED } hp_r
 typedef struct {
     hp_run_state_t state;
     int64_t step, steps; /* reached, and where the run ends */
+    int64_t checkpoint;  /* newest then; -1: none */
     int64_t units_repeated;
     int64_t start;
     char host[256];

@@ -128,6 +128,7 @@ static void test_status(void **state) {
     hp_run_status_t in = {.state = HP_RUN_STOPPED,
                           .step = 7,
                           .steps = 1LL << 40,
+                          .checkpoint = 5,
                           .units_repeated = 3,
                           .start = 2,
                           .host = "a\"b",
@@ -142,7 +143,7 @@ static void test_status(void **state) {
     assert_int_equal(out.state, HP_RUN_STOPPED);
     assert_int_equal(out.step, 7);
     assert_true(out.steps == in.steps && out.start == 2 && out.pid == 12 && out.time == 1.5);
-    assert_true(out.requeue && out.units_repeated == 3);
+    assert_true(out.requeue && out.units_repeated == 3 && out.checkpoint == 5);
     assert_string_equal(out.host, in.host);
     assert_string_equal(out.message, in.message);
     assert_int_equal(hp_run_write_file(folder, "status", "{\"state\":", 9, &err), HP_OK);
