@@ -2,6 +2,7 @@
  * of them differ. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/parameters.h"
 #include "common/checkpoint.h"
 #include "common/memory.h"
 
@@ -125,29 +126,17 @@ static hp_status_t verify(const char *run, const char *which, hp_error_t *err) {
 
 /* ---- show ---- */
 
-static void format_shape(const hp_param_t *p, char out[64]) {
-    size_t n = 0;
-    out[0] = '\0';
-    for (int i = 0; i < p->dims && n < 64; i++)
-        n += (size_t)snprintf(out + n, 64 - n, "%s%" PRId64, i ? " x " : "", p->shape[i]);
-}
-
 static hp_status_t show_row(hp_checkpoint_t *c, const hp_param_t *p, float *data, hp_error_t *err) {
     double square = 0;
     int64_t version = 0, updates = 0;
-    char shape[64];
     for (int64_t at = 0; at < p->count; at += BLOCK) {
         int64_t n = p->count - at < BLOCK ? p->count - at : BLOCK;
         HP_TRY(hp_checkpoint_read(c, p->offset + at, p->offset + at + n, data, NULL, NULL, err));
         for (int64_t i = 0; i < n; i++) square += (double)data[i] * data[i];
     }
     HP_TRY(hp_checkpoint_chunk(c, p->offset, &version, &updates, err));
-    format_shape(p, shape);
-    printf("%-36s %-18s %12" PRId64 " %-8s %12.4g %10" PRId64 "\n", p->name, shape, p->count,
-           p->kind == HP_PARAM_BUFFER ? "buffer"
-           : p->sparse_rows           ? "rows"
-                                      : "weight",
-           sqrt(square / (double)p->count), updates);
+    cli_parameters_row(p);
+    printf(" %12.4g %10" PRId64 "\n", sqrt(square / (double)p->count), updates);
     return HP_OK;
 }
 
@@ -176,17 +165,15 @@ static void show_position(const hp_checkpoint_t *c) {
 static hp_status_t show_table(hp_checkpoint_t *c, hp_error_t *err) {
     const hp_params_t *params = hp_checkpoint_params(c);
     void *data = NULL;
-    int64_t values = 0;
     HP_TRY(hp_allocate(&data, BLOCK, sizeof(float), "a block", err));
-    printf("\n%-36s %-18s %12s %-8s %12s %10s\n", "parameter", "shape", "values", "kind", "rms",
-           "updates");
+    printf("\n");
+    cli_parameters_head();
+    printf(" %12s %10s\n", "rms", "updates");
     hp_status_t status = HP_OK;
-    for (int i = 0; i < params->count && status == HP_OK; i++) {
+    for (int i = 0; i < params->count && status == HP_OK; i++)
         status = show_row(c, &params->param[i], data, err);
-        values += params->param[i].count;
-    }
     hp_free(data);
-    if (status == HP_OK) printf("%-36s %-18s %12" PRId64 "\n", "all", "", values);
+    if (status == HP_OK) cli_parameters_sum(params);
     return status;
 }
 
