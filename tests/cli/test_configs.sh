@@ -12,9 +12,8 @@ failed() {
 
 # The data that the files name: kind, height, width and channels of an image, words, answers; full, then reduced.
 while read -r name full small; do
-    for size in full small; do
-        shape=${!size}
-        store=$scratch/$size/$name
+    for made in "full $full" "small $small"; do
+        shape=${made#* } store=$scratch/${made%% *}/$name
         mkdir -p "${store%/*}"
         if [ "$shape" = synth ]; then
             "$HANPS" data synth sort-of-clevr --features none --images 20 --valid 1 --test 0 --out "$store"
