@@ -167,6 +167,18 @@ done = subprocess.run([hanps, "data", "import", "vqa", "--questions", "q2.json",
                       capture_output=True, text=True)
 assert done.returncode == 0, done.stderr
 good(["--features", "images", "--names", "COCO_*_%012d"], flat, grid_of=(H, W))
+# README's way to VQA-CP: a store for each of COCO's halves, whose images are named alike but for the half.
+halves = []
+for half, rows in (("train2014", slice(0, 3)), ("val2014", slice(3, N))):
+    names = [f"COCO_{half}_{i:012d}" for i in ids[rows]]
+    json.dump([{"image_id": n, "question": "What?", "question_id": k} for k, n in enumerate(names)], open("half.json", "w"))
+    safetensors("half.safetensors", features=("F32", grid[rows]))
+    open("half.txt", "w").write("\n".join(names))
+    done = subprocess.run([hanps, "data", "import", "vqa", "--questions", "half.json", "--out", half, "--features", "half.safetensors",
+                           "--ids", "half.txt", "--names", "%s"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    halves += ["--features", half]
+good(halves + ["--names", "COCO_*_%012d"], flat, grid_of=(H, W))
 
 # CLEVR's questions about features whose row is the image's index within its split.
 os.makedirs("clevr/questions")
