@@ -1,5 +1,5 @@
-/* What the two halves of the client share: client.c, called by the compute thread, and
- * client_link.c, the communication thread. */
+/* What the two halves of the client share: client.c and client_pack.c, called by the compute
+ * thread, and client_link.c, the communication thread. */
 #ifndef WK_CLIENT_INTERNAL_H
 #define WK_CLIENT_INTERNAL_H
 
@@ -152,6 +152,11 @@ void wk_client_fail(wk_client_t *c, hp_status_t status, const char *fmt, ...) HP
 void wk_client_doing(wk_client_t *c, hp_doing_t doing); /* under the lock */
 /* Under the lock: a pull of the weights of `step` into the other buffer. */
 void wk_client_plan_pull(wk_client_t *c, int64_t step);
+/* Room for chunks as they travel, and for row numbers. */
+hp_status_t wk_client_create_packed(wk_client_t *c, hp_error_t *err) HP_MUST_CHECK;
+/* A chunk whose gradient will not change, made ready to be sent: push_bytes, chunk_norm. Without
+ * the lock: the chunk is the compute thread's until it is in `ready`. */
+void wk_client_finish_chunk(wk_client_t *c, int k);
 /* The first parameter of the table whose gradient is not finite; else that of the largest norm. */
 uint32_t wk_client_worst(const wk_client_t *c);
 /* Under the lock, for the trace: a chunk is sent; the push ended; the pull is asked for, a chunk of
