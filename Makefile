@@ -64,7 +64,7 @@ LDFLAGS_ALL = -pthread $(OPT) $(LDFLAGS)
 LDLIBS_ALL = $(PKG_LIBS) $(DNNL_LIBS) -lm
 
 ifneq ($(DNNL),)
-$(BUILD)/obj/common/gemm_dnnl.o $(BUILD)/obj/common/parallel.o: CPPFLAGS += -DHP_WITH_DNNL
+$(patsubst %,$(BUILD)/obj/common/%.o,gemm_dnnl convolution_dnnl parallel): CPPFLAGS += -DHP_WITH_DNNL
 endif
 
 PROTO := $(wildcard proto/*.proto)
@@ -116,7 +116,7 @@ help: ## list the targets
 	@echo "  DEVELOPER=1                           warnings are errors"
 	@echo "  SANITIZER=address|undefined|thread    build/SANITIZER/hanps, instrumented"
 	@echo "  CC=gcc|clang  CFLAGS=...  BUILD=DIR   another compiler, more flags, another folder"
-	@echo "  DNNL=                                 without oneDNN: no model.gemm onednn, no bf16"
+	@echo "  DNNL=                                 without oneDNN: no model.gemm onednn, no bf16, a slower cnn"
 	@echo "  V=1  JOBS=N  PREFIX=DIR               whole commands; cores to use; where to install"
 
 ifneq ($(MISSING),)

@@ -2,6 +2,7 @@
 
 #include "common/gemm.h"
 #include "common/memory.h"
+#include "common/onednn.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,20 +10,7 @@
 
 #ifdef HP_WITH_DNNL
 
-#include <dnnl.h>
-
 void omp_set_num_threads(int threads); /* <omp.h> does not come with every compiler */
-
-/* Version 2 gives descriptors by value, version 3 behind a pointer. */
-#if DNNL_VERSION_MAJOR >= 3
-typedef const_dnnl_memory_desc_t layout_ref_t;
-static layout_ref_t ref(const dnnl_memory_desc_t *layout) { return *layout; }
-static void layout_release(dnnl_memory_desc_t *layout) { dnnl_memory_desc_destroy(*layout); }
-#else
-typedef const dnnl_memory_desc_t *layout_ref_t;
-static layout_ref_t ref(const dnnl_memory_desc_t *layout) { return layout; }
-static void layout_release(dnnl_memory_desc_t *layout) { (void)layout; }
-#endif
 
 /* Products that are kept: SETS * WAYS, the longest unused of a set makes room. */
 enum { SETS = 256, WAYS = 4, ARGS = 5 };
@@ -101,19 +89,6 @@ static bool layout(dnnl_memory_desc_t *out, int rows, int columns, int ld, bool 
 #endif
 }
 
-/* A ReLU is a leaky one of slope 2^-50: max(x, 0) of a NaN would be 0 and hide a run that has
- * diverged, and from a slope that small every square stays a normal number. */
-static dnnl_status_t append_activation(dnnl_post_ops_t ops, uint8_t activation) {
-    if (activation == HP_GEMM_LINEAR) return dnnl_success;
-    const dnnl_alg_kind_t kind = activation == HP_GEMM_RELU ? dnnl_eltwise_relu : dnnl_eltwise_tanh;
-    const float slope = activation == HP_GEMM_RELU ? 0x1p-50f : 0;
-#if DNNL_VERSION_MAJOR >= 3
-    return dnnl_post_ops_append_eltwise(ops, kind, slope, 0);
-#else
-    return dnnl_post_ops_append_eltwise(ops, 1, kind, slope, 0);
-#endif
-}
-
 static dnnl_status_t append_sum(dnnl_post_ops_t ops) {
 #if DNNL_VERSION_MAJOR >= 3
     return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
@@ -130,7 +105,7 @@ static dnnl_primitive_attr_t make_attributes(const shape_t *key) {
     good = good && dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user) ==
                        dnnl_success;
     good = good && (!key->add || append_sum(ops) == dnnl_success);
-    good = good && append_activation(ops, key->activation) == dnnl_success;
+    good = good && hp_dnnl_append_activation(ops, key->activation) == dnnl_success;
     good = good && dnnl_primitive_attr_set_post_ops(attributes, ops) == dnnl_success;
     if (ops != NULL) dnnl_post_ops_destroy(ops);
     if (!good && attributes != NULL) dnnl_primitive_attr_destroy(attributes);
@@ -143,15 +118,16 @@ static dnnl_primitive_desc_t describe_product(hp_gemm_engine_t *engine, const sh
                                               const dnnl_memory_desc_t *l,
                                               dnnl_primitive_attr_t attributes) {
     dnnl_primitive_desc_t described = NULL;
-    layout_ref_t bias = key->bias ? ref(&l[LAYOUT_BIAS]) : NULL;
+    hp_dnnl_layout_t bias = key->bias ? hp_dnnl_ref(&l[LAYOUT_BIAS]) : NULL;
 #if DNNL_VERSION_MAJOR >= 3
-    dnnl_status_t status =
-        dnnl_matmul_primitive_desc_create(&described, engine->cpu, ref(&l[LAYOUT_A]),
-                                          ref(&l[LAYOUT_B]), bias, ref(&l[LAYOUT_C]), attributes);
+    dnnl_status_t status = dnnl_matmul_primitive_desc_create(
+        &described, engine->cpu, hp_dnnl_ref(&l[LAYOUT_A]), hp_dnnl_ref(&l[LAYOUT_B]), bias,
+        hp_dnnl_ref(&l[LAYOUT_C]), attributes);
 #else
     dnnl_matmul_desc_t wanted;
-    dnnl_status_t status = dnnl_matmul_desc_init(&wanted, ref(&l[LAYOUT_A]), ref(&l[LAYOUT_B]),
-                                                 bias, ref(&l[LAYOUT_C]));
+    dnnl_status_t status =
+        dnnl_matmul_desc_init(&wanted, hp_dnnl_ref(&l[LAYOUT_A]), hp_dnnl_ref(&l[LAYOUT_B]), bias,
+                              hp_dnnl_ref(&l[LAYOUT_C]));
     if (status == dnnl_success)
         status = dnnl_primitive_desc_create(&described, &wanted, attributes, engine->cpu, NULL);
 #endif
@@ -162,8 +138,9 @@ static dnnl_primitive_desc_t describe_rounding(hp_gemm_engine_t *engine,
                                                const dnnl_memory_desc_t *l,
                                                dnnl_primitive_attr_t attributes) {
     dnnl_primitive_desc_t described = NULL;
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(
-        &described, ref(&l[LAYOUT_A]), engine->cpu, ref(&l[LAYOUT_C]), engine->cpu, attributes);
+    dnnl_status_t status =
+        dnnl_reorder_primitive_desc_create(&described, hp_dnnl_ref(&l[LAYOUT_A]), engine->cpu,
+                                           hp_dnnl_ref(&l[LAYOUT_C]), engine->cpu, attributes);
     return status == dnnl_success ? described : NULL;
 }
 
@@ -173,7 +150,7 @@ static void release(prepared_t *p) {
     memset(p, 0, sizeof *p);
 }
 
-static bool add_memory(hp_gemm_engine_t *engine, prepared_t *p, int arg, layout_ref_t l) {
+static bool add_memory(hp_gemm_engine_t *engine, prepared_t *p, int arg, hp_dnnl_layout_t l) {
     if (dnnl_memory_create(&p->memory[p->args], l, engine->cpu, DNNL_MEMORY_NONE) != dnnl_success)
         return false;
     p->arg[p->args++] = arg;
@@ -184,13 +161,13 @@ static bool add_memory(hp_gemm_engine_t *engine, prepared_t *p, int arg, layout_
 static bool bind(hp_gemm_engine_t *engine, prepared_t *p, const dnnl_memory_desc_t *l,
                  dnnl_primitive_desc_t described) {
     const bool product = p->key.kind == PRODUCT;
-    layout_ref_t scratch = dnnl_primitive_desc_query_md(described, dnnl_query_scratchpad_md, 0);
+    hp_dnnl_layout_t scratch = dnnl_primitive_desc_query_md(described, dnnl_query_scratchpad_md, 0);
     p->scratch = scratch != NULL ? dnnl_memory_desc_get_size(scratch) : 0;
     return dnnl_primitive_create(&p->primitive, described) == dnnl_success &&
-           add_memory(engine, p, DNNL_ARG_SRC, ref(&l[LAYOUT_A])) &&
-           add_memory(engine, p, DNNL_ARG_DST, ref(&l[LAYOUT_C])) &&
-           (!product || add_memory(engine, p, DNNL_ARG_WEIGHTS, ref(&l[LAYOUT_B]))) &&
-           (!p->key.bias || add_memory(engine, p, DNNL_ARG_BIAS, ref(&l[LAYOUT_BIAS]))) &&
+           add_memory(engine, p, DNNL_ARG_SRC, hp_dnnl_ref(&l[LAYOUT_A])) &&
+           add_memory(engine, p, DNNL_ARG_DST, hp_dnnl_ref(&l[LAYOUT_C])) &&
+           (!product || add_memory(engine, p, DNNL_ARG_WEIGHTS, hp_dnnl_ref(&l[LAYOUT_B]))) &&
+           (!p->key.bias || add_memory(engine, p, DNNL_ARG_BIAS, hp_dnnl_ref(&l[LAYOUT_BIAS]))) &&
            (p->scratch == 0 || add_memory(engine, p, DNNL_ARG_SCRATCHPAD, scratch));
 }
 
@@ -226,7 +203,7 @@ static void prepare(hp_gemm_engine_t *engine, const shape_t *key, prepared_t *p)
     dnnl_primitive_desc_t described = describe(engine, key, l);
     if (described != NULL && bind(engine, p, l, described)) p->kind = key->kind;
     if (described != NULL) dnnl_primitive_desc_destroy(described);
-    for (int i = 0; i < LAYOUTS; i++) layout_release(&l[i]);
+    for (int i = 0; i < LAYOUTS; i++) hp_dnnl_release(&l[i]);
 }
 
 static prepared_t *find(hp_gemm_engine_t *engine, const shape_t *key) {
@@ -415,7 +392,7 @@ void hp_gemm_engine_describe(hp_gemm_engine_t *engine, char *text, size_t size) 
     dnnl_primitive_desc_t described = NULL;
     if (make_layouts(&large, l)) {
         described = describe(engine, &large, l);
-        for (int i = 0; i < LAYOUTS; i++) layout_release(&l[i]);
+        for (int i = 0; i < LAYOUTS; i++) hp_dnnl_release(&l[i]);
     }
     if (described != NULL)
         (void)dnnl_primitive_desc_query(described, dnnl_query_impl_info_str, 0, &kernel);

@@ -22,8 +22,10 @@ except() { grep -vE "$1" || true; }
         $(files common ps worker cli | except '^common/transport_mpi\.c$')
     refuse "cblas.h has one door: common/gemm.c" '<(cblas|openblas_config)\.h>' \
         $(files common ps worker cli tests | except '^common/gemm\.c$')
-    refuse "oneDNN has one door: common/gemm_dnnl.c" '<(oneapi/dnnl/)?dnnl[a-z_]*\.h(pp)?>' \
-        $(files common ps worker cli tests | except '^common/gemm_dnnl\.c$')
+    refuse "oneDNN has one door: common/*_dnnl.c, by common/onednn.h" '<(oneapi/dnnl/)?dnnl[a-z_]*\.h(pp)?>' \
+        $(files common ps worker cli tests | except '^common/onednn\.h$')
+    refuse "common/onednn.h is for common/*_dnnl.c" '"common/onednn\.h"' \
+        $(files common ps worker cli tests | except '^common/[a-z]+_dnnl\.c$')
     refuse "lmdb.h has one door: common/store*.c" '<lmdb\.h>' \
         $(files common ps worker cli | except '^common/store[a-z_]*\.[ch]$')
     refuse "the network knows nothing of MPI, LMDB, YAML or files" \
