@@ -24,6 +24,11 @@ typedef enum { HP_SOFT_BINARY, HP_SOFT_CROSS_ENTROPY } hp_soft_loss_t;
 typedef enum { HP_VECTORS_RANDOM, HP_VECTORS_ZERO } hp_vectors_missing_t;
 typedef enum { HP_FP32, HP_BF16 } hp_precision_t;
 typedef enum { HP_GEMM_AUTO, HP_GEMM_OPENBLAS, HP_GEMM_ONEDNN } hp_gemm_backend_t;
+typedef enum {
+    HP_CONVOLUTION_AUTO,
+    HP_CONVOLUTION_IM2COL,
+    HP_CONVOLUTION_ONEDNN
+} hp_convolution_backend_t;
 typedef enum { HP_INIT_HE, HP_INIT_PYTORCH } hp_init_scheme_t;
 typedef enum {
     HP_ATTEND_ALL,
@@ -99,6 +104,7 @@ typedef struct {
             hp_layers_t paddings;         /* as kernels; none: half of each kernel */
             int stride;
             bool batch_norm;
+            hp_convolution_backend_t convolution;
             int layers, width;
             hp_activation_t activation;
         } image;

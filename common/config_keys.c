@@ -112,6 +112,13 @@ const hp_key_t hp_keys[] = {
      .doc = "Stride of all layers of the cnn."},
     {KEY(model.image.batch_norm), .initial = "true",
      .doc = "Batch normalisation before each ReLU of the cnn."},
+    {KEY(model.image.convolution), .initial = "auto", .choices = "auto|im2col|onednn", RESUMABLE,
+     .doc = "How the cnn's layers are computed: im2col, by the products of model.gemm; onednn, by "
+            "oneDNN's convolution where it has a kernel for the layer on this CPU. auto: onednn "
+            "for layers of less than 256 filters that read less than 48 channels, in bf16 any "
+            "number; im2col for others, which oneDNN does no faster, and with gemm: openblas. A "
+            "last layer without batch_norm is always im2col: its gradient comes from the selected "
+            "cells alone."},
     {KEY(model.image.layers), .initial = "2", RANGE(0, 2),
      .doc = "1x1 layers over each cell, and as many over the question. 0: the cells as they are."},
     {KEY(model.image.width), .initial = "2048", RANGE(1, 65536),

@@ -93,6 +93,7 @@ static hp_status_t plan_model(const hp_config_t *config, const wk_model_shape_t 
         goto destroy;
     }
     status = wk_engine_open(config, model, err);
+    if (status == HP_OK) status = wk_trunk_open(config, model, err);
     if (status != HP_OK) goto destroy;
     take_all(model);
     *model_p = model;
@@ -129,6 +130,7 @@ hp_status_t wk_model_measure(const hp_config_t *config, const wk_model_shape_t *
 
 void wk_model_destroy(wk_model_t *model) {
     if (model == NULL) return;
+    wk_trunk_close(model);
     hp_gemm_engine_close(model->engine);
     hp_params_release(&model->params);
     hp_arena_release(&model->arena);

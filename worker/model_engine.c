@@ -43,6 +43,11 @@ void wk_model_describe_products(const hp_config_t *config, char *text, size_t si
     else
         hp_gemm_describe(text, size);
     hp_gemm_engine_close(model.engine);
+    const size_t used = strlen(text);
+    char kernel[100] = "";
+    if (strcmp(config->model.image.trunk, "cnn") == 0 && wk_trunk_wants_library(config))
+        hp_convolution_describe(config->model.precision == HP_BF16, kernel, sizeof kernel);
+    if (kernel[0] != '\0') snprintf(text + used, size - used, "; convolution by %s", kernel);
 }
 
 static const wk_stack_t *stack_at(const wk_network_t *net, int which) {

@@ -46,6 +46,7 @@ typedef struct {
 
 typedef struct {
     nn_conv_t conv[WK_TRUNK_LAYERS];
+    hp_convolution_t *library[WK_TRUNK_LAYERS]; /* NULL: by im2col */
     nn_batchnorm_t norm[WK_TRUNK_LAYERS];
     nn_real *product[WK_TRUNK_LAYERS]; /* [positions][filters] before batch normalisation */
     nn_real *out[WK_TRUNK_LAYERS];     /* after the ReLU */
@@ -206,6 +207,12 @@ hp_status_t wk_engine_status(const wk_run_t *run) HP_MUST_CHECK;
  * and back from grad_cells [rows][channels], the selected cells' gradient. */
 hp_status_t wk_trunk_shape(const hp_config_t *config, int height, int width, wk_trunk_t *trunk,
                            hp_error_t *err) HP_MUST_CHECK;
+/* Whether oneDNN's convolution is wanted for any layer. */
+bool wk_trunk_wants_library(const hp_config_t *config);
+/* Before the first wk_trunk_take: the layers by oneDNN are prepared. The rest is im2col. */
+hp_status_t wk_trunk_open(const hp_config_t *config, wk_model_t *model,
+                          hp_error_t *err) HP_MUST_CHECK;
+void wk_trunk_close(wk_model_t *model);
 void wk_trunk_take(wk_model_t *model, int rows);
 hp_status_t wk_trunk_forward(wk_run_t *run, const nn_real **cells_p) HP_MUST_CHECK;
 hp_status_t wk_trunk_backward(wk_run_t *run, const nn_real *grad_cells) HP_MUST_CHECK;

@@ -179,6 +179,10 @@ static hp_status_t check(const hp_config_t *config, const wk_model_shape_t *shap
         return hp_fail(err, HP_INPUT,
                        "model.gemm: onednn (libdnnl-dev) was not there when hanps was built; "
                        "allowed: auto, openblas");
+    if (config->model.image.convolution == HP_CONVOLUTION_ONEDNN && !engine)
+        return hp_fail(err, HP_INPUT,
+                       "model.image.convolution: onednn (libdnnl-dev) was not there when hanps was "
+                       "built; allowed: auto, im2col");
     const int layers = config->model.image.layers;
     if (layers < 0 || layers > WK_STACK_LAYERS)
         return hp_fail(err, HP_INPUT, "model.image.layers: %d; allowed: 0 to %d", layers,

@@ -77,6 +77,76 @@ static int positions(const nn_conv_shape_t *s, int images) {
     return images * nn_conv_out_height(s) * nn_conv_out_width(s);
 }
 
+/* From few channels im2col moves much for few products; to many filters oneDNN's gradient of the
+ * weights is the slower. Within these bounds its convolution was faster with every kernel, for AVX2
+ * and AVX-512, of both libraries. Zen 5, oneDNN 2.6, one thread, milliseconds of forward and
+ * backward in fp32 by OpenBLAS's SkylakeX kernel and by oneDNN, and in bf16 by its products and its
+ * convolution:
+ *   64 x 75x75x3, 24 filters of 3x3, stride 2   7.8  2.1   7.5  2.3
+ *   64 x 38x38x24, 24 of 3x3, stride 2          9.7  5.3   8.3  3.6
+ *   8 x 56x56x32, 64 of 3x3, stride 2           4.1  3.2   2.6  1.7
+ *   4 x 112x112x64, 256 of 3x3, stride 2         54   63    31   30
+ *   4 x 28x28x256, 512 of 3x3, stride 2          28   28    14   16 */
+enum { FEW_CHANNELS = 48, MANY_FILTERS = 256 };
+
+/* Whether oneDNN computes a layer that reads so many channels: by its shape alone, never by a
+ * timing, so that a run can be repeated. */
+static bool wants_library(const hp_config_t *config, int l, int channels) {
+    const int filters = config->model.image.filters.size[l];
+    const bool last = l + 1 == config->model.image.filters.count;
+    if (last && !config->model.image.batch_norm) return false; /* see wk_trunk_backward */
+    if (config->model.image.convolution != HP_CONVOLUTION_AUTO)
+        return config->model.image.convolution == HP_CONVOLUTION_ONEDNN;
+    if (config->model.gemm == HP_GEMM_OPENBLAS || filters >= MANY_FILTERS) return false;
+    return config->model.precision == HP_BF16 || channels < FEW_CHANNELS;
+}
+
+bool wk_trunk_wants_library(const hp_config_t *config) {
+    int channels = WK_PIXEL_CHANNELS;
+    for (int l = 0; l < config->model.image.filters.count; l++) {
+        if (wants_library(config, l, channels)) return true;
+        channels = config->model.image.filters.size[l];
+    }
+    return false;
+}
+
+hp_status_t wk_trunk_open(const hp_config_t *config, wk_model_t *model, hp_error_t *err) {
+#ifndef NN_DOUBLE
+    const wk_trunk_t *trunk = &model->network.trunk;
+    for (int l = 0; l < trunk->layers; l++) {
+        if (!wants_library(config, l, trunk->conv[l].channels)) continue;
+        const hp_convolution_use_t use = {.images = model->limits.images,
+                                          .bf16 = model->bf16,
+                                          .finish = !trunk->batch_norm,
+                                          .grad_in = l > 0};
+        HP_TRY(hp_convolution_open(&trunk->conv[l], &use, &model->trunk.library[l], err));
+    }
+#else /* no library computes in double */
+    (void)config;
+    (void)model;
+    (void)err;
+#endif
+    return HP_OK;
+}
+
+void wk_trunk_close(wk_model_t *model) {
+    for (int l = 0; l < WK_TRUNK_LAYERS; l++) hp_convolution_close(model->trunk.library[l]);
+}
+
+static void take_conv(wk_model_t *model, int l) {
+    const nn_conv_shape_t *s = &model->network.trunk.conv[l];
+    nn_conv_t *conv = &model->trunk.conv[l];
+    if (model->trunk.library[l] != NULL) {
+        nn_conv_take_library(conv, &model->arena, s, model->trunk.library[l]);
+        return;
+    }
+    nn_conv_take(conv, &model->arena, s, model->limits.images, true);
+    conv->engine = model->engine;
+    if (!model->bf16) return;
+    const size_t weights = (size_t)s->kernel * (size_t)s->kernel * (size_t)s->channels;
+    conv->rounded = hp_arena_take(&model->arena, (size_t)s->filters, weights * sizeof(hp_bf16_t));
+}
+
 void wk_trunk_take(wk_model_t *model, int rows) {
     const wk_trunk_t *trunk = &model->network.trunk;
     wk_trunk_work_t *work = &model->trunk;
@@ -87,12 +157,7 @@ void wk_trunk_take(wk_model_t *model, int rows) {
         const nn_conv_shape_t *s = &trunk->conv[l];
         const size_t n = images * numbers_out(s);
         if (n > largest) largest = n;
-        nn_conv_take(&work->conv[l], arena, s, model->limits.images, true);
-        const size_t weights = (size_t)s->kernel * (size_t)s->kernel * (size_t)s->channels;
-        work->conv[l].engine = model->engine;
-        if (model->bf16)
-            work->conv[l].rounded =
-                hp_arena_take(arena, (size_t)s->filters, weights * sizeof(hp_bf16_t));
+        take_conv(model, l);
         work->out[l] = hp_arena_take(arena, n, sizeof(nn_real));
         if (!trunk->batch_norm) continue;
         nn_batchnorm_take(&work->norm[l], arena, s->filters);
@@ -107,6 +172,11 @@ void wk_trunk_take(wk_model_t *model, int rows) {
         model->grad_row[0] = hp_arena_take(arena, (size_t)rows, wide);
 }
 
+static hp_status_t conv_status(const wk_run_t *run, int l) {
+    const hp_convolution_t *library = run->model->trunk.library[l];
+    return library != NULL ? hp_convolution_status(library, run->err) : HP_OK;
+}
+
 static hp_status_t layer_forward(wk_run_t *run, int l, const nn_real *in) {
     const wk_trunk_t *trunk = &run->network->trunk;
     wk_trunk_work_t *work = &run->model->trunk;
@@ -117,10 +187,11 @@ static hp_status_t layer_forward(wk_run_t *run, int l, const nn_real *in) {
         HP_TRY(wk_need(run, trunk->bias[l]));
         run->madds += nn_conv_forward(&work->conv[l], images, true, in, weight,
                                       wk_weight(run, trunk->bias[l]), work->out[l]);
-        return HP_OK;
+        return conv_status(run, l);
     }
     run->madds +=
         nn_conv_forward(&work->conv[l], images, false, in, weight, NULL, work->product[l]);
+    HP_TRY(conv_status(run, l));
     HP_TRY(wk_need(run, trunk->gamma[l]));
     HP_TRY(wk_need(run, trunk->bias[l]));
     HP_TRY(wk_need(run, trunk->running_mean[l]));
@@ -224,6 +295,7 @@ static hp_status_t layer_backward(wk_run_t *run, int l, int rows, const int *pos
     }
     run->madds += nn_conv_backward(&work->conv[l], run->batch->images, rows, position, in, grad,
                                    wk_grad(run, trunk->weight[l]), grad_bias, grad_in);
+    HP_TRY(conv_status(run, l));
     if (grad_bias != NULL) HP_TRY(wk_finish(run, trunk->bias[l]));
     return wk_finish(run, trunk->weight[l]);
 }

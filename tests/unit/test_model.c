@@ -1,5 +1,6 @@
 /* The model in float, as it is shipped: it learns a small batch by heart and allocates nothing in a
  * step. Exactness is shown in double, tests/numeric. */
+#include "common/convolution.h"
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "common/random.h"
@@ -244,7 +245,7 @@ static double distance(const float *a, const float *b, int64_t n) {
 static void compare_twins(const kind_t *kind, double tolerance, double gradient_tolerance) {
     setup_t s, twin;
     kind_t plain = *kind;
-    plain.gemm = HP_GEMM_AUTO;
+    plain.gemm = HP_GEMM_OPENBLAS; /* and im2col */
     plain.precision = HP_FP32;
     open_kind(&s, kind, 1);
     open_kind(&twin, &plain, 2);
@@ -287,6 +288,7 @@ static void test_engines(void **state) {
                                    {.attention = HP_ATTEND_HAN, .trunk = true, .batch_norm = true}};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         kind_t kind = kinds[k];
+        compare_twins(&kind, 1e-5, 1e-4); /* by OpenBLAS, convolutions by oneDNN */
         kind.gemm = HP_GEMM_ONEDNN;
         compare_twins(&kind, 1e-5, 1e-4);
         kind.precision = HP_BF16;
@@ -394,23 +396,72 @@ static void test_refused(void **state) {
     c.model.gemm = HP_GEMM_OPENBLAS;
     assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
     assert_non_null(strstr(err.text, "model.gemm: openblas has no bf16"));
-    if (hp_gemm_has_engine()) return;
     c.model.gemm = HP_GEMM_AUTO;
+    if (hp_gemm_has_engine()) return;
     assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
     assert_non_null(strstr(err.text, "model.precision: bf16 needs oneDNN"));
     c.model.precision = HP_FP32;
     c.model.gemm = HP_GEMM_ONEDNN;
     assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
     assert_non_null(strstr(err.text, "model.gemm: onednn"));
+    c.model.gemm = HP_GEMM_AUTO;
+    c.model.image.convolution = HP_CONVOLUTION_ONEDNN;
+    assert_int_equal(wk_model_table(&c, &shape, &params, &err), HP_INPUT);
+    assert_non_null(strstr(err.text, "model.image.convolution: onednn"));
+}
+
+/* Which layers are oneDNN's is told by the configuration alone. */
+static void test_convolution(void **state) {
+    (void)state;
+    static const struct {
+        hp_layers_t filters;
+        hp_convolution_backend_t convolution;
+        hp_gemm_backend_t gemm;
+        hp_precision_t precision;
+        bool batch_norm, expected;
+    } cases[] = {
+        {{2, {24, 24}}, HP_CONVOLUTION_AUTO, HP_GEMM_AUTO, HP_FP32, true, true},
+        {{2, {24, 24}}, HP_CONVOLUTION_IM2COL, HP_GEMM_AUTO, HP_FP32, true, false},
+        {{2, {24, 24}}, HP_CONVOLUTION_AUTO, HP_GEMM_OPENBLAS, HP_FP32, true, false},
+        {{2, {24, 24}}, HP_CONVOLUTION_ONEDNN, HP_GEMM_OPENBLAS, HP_FP32, true, true},
+        {{1, {24}}, HP_CONVOLUTION_ONEDNN, HP_GEMM_AUTO, HP_FP32, false, false},
+        {{2, {256, 512}}, HP_CONVOLUTION_AUTO, HP_GEMM_AUTO, HP_BF16, true, false},
+        {{2, {256, 64}}, HP_CONVOLUTION_AUTO, HP_GEMM_AUTO, HP_FP32, true, false},
+        {{2, {256, 64}}, HP_CONVOLUTION_AUTO, HP_GEMM_AUTO, HP_BF16, true, true},
+        {{2, {256, 64}}, HP_CONVOLUTION_AUTO, HP_GEMM_AUTO, HP_BF16, false, false},
+    };
+    char there[100], text[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        hp_config_t c;
+        hp_config_default(&c);
+        strcpy(c.model.image.trunk, "cnn");
+        c.model.image.filters = cases[i].filters;
+        c.model.image.convolution = cases[i].convolution;
+        c.model.image.batch_norm = cases[i].batch_norm;
+        c.model.gemm = cases[i].gemm;
+        c.model.precision = cases[i].precision;
+        hp_convolution_describe(c.model.precision == HP_BF16, there, sizeof there);
+        wk_model_describe_products(&c, text, sizeof text);
+        const bool expected = cases[i].expected && there[0] != '\0';
+        if ((strstr(text, "; convolution by oneDNN ") != NULL) != expected)
+            fail_msg("case %zu: %s", i, text);
+        strcpy(c.model.image.trunk, "features");
+        wk_model_describe_products(&c, text, sizeof text);
+        assert_null(strstr(text, "convolution"));
+    }
 }
 
 /* Another workspace elsewhere in memory: the same bytes. Servers rely on it in `sync`. */
 static void test_same_bytes(void **state) {
     (void)state;
-    for (int g = HP_AGGREGATE_SUM; g <= HP_AGGREGATE_PAIRWISE; g++) {
+    static const kind_t kinds[] = {{.attention = HP_ATTEND_HAN},
+                                   {.attention = HP_ATTEND_HAN, .aggregate = HP_AGGREGATE_PAIRWISE},
+                                   {.attention = HP_ATTEND_HAN, .trunk = true},
+                                   {.attention = HP_ATTEND_HAN, .trunk = true, .batch_norm = true}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         setup_t s, other;
-        open_setup(&s, HP_ATTEND_HAN, (hp_aggregate_t)g, 1);
-        open_setup(&other, HP_ATTEND_HAN, (hp_aggregate_t)g, 3);
+        open_kind(&s, &kinds[k], 1);
+        open_kind(&other, &kinds[k], 3);
         assert_true(forward(&s) == forward(&other));
         backward(&s);
         backward(&other);
@@ -425,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_learns),        cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_engines),       cmocka_unit_test(test_same_weights),
         cmocka_unit_test(test_rounded_cells), cmocka_unit_test(test_bf16_learns),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_allocates_nothing)};
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_allocates_nothing),
+        cmocka_unit_test(test_convolution)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,16 @@ void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *sha
     if (train) conv->grad_weight = hp_arena_take(arena, (size_t)shape->filters, numbers);
 }
 
+void nn_conv_take_library(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape,
+                          hp_convolution_t *library) {
+    *conv = (nn_conv_t){.shape = *shape,
+                        .out_height = nn_conv_out_height(shape),
+                        .out_width = nn_conv_out_width(shape),
+                        .library = library};
+    void *room = hp_arena_take(arena, hp_convolution_bytes(library), 1);
+    if (room != NULL) hp_convolution_bind(library, room); /* not yet while the arena measures */
+}
+
 /* Between [filters][channels][kernel^2] (PyTorch's) and [filters][kernel^2][channels] (ours). */
 static void reorder(const nn_conv_shape_t *shape, bool to_ours, const nn_real *from, nn_real *to) {
     int area = shape->kernel * shape->kernel, channels = shape->channels;
@@ -93,6 +103,26 @@ static int64_t positions_of(const nn_conv_t *conv, int images) {
     return (int64_t)images * conv->out_height * conv->out_width;
 }
 
+/* The library's numbers are float: it is not there where nn_real is double. */
+static int64_t library_forward(nn_conv_t *conv, int images, const void *in, const nn_real *weight,
+                               const void *bias, void *out) {
+    conv->given = weight;
+    hp_convolution_forward(conv->library, images, in, (const void *)weight, bias, out);
+    return positions_of(conv, images) * conv->shape.filters * patch(&conv->shape);
+}
+
+static int64_t library_backward(nn_conv_t *conv, int images, const void *in, const void *grad_out,
+                                void *grad_weight, void *grad_in) {
+    hp_convolution_backward(conv->library, images, in, (const void *)conv->given, grad_out,
+                            grad_weight, grad_in);
+    return positions_of(conv, images) * conv->shape.filters * patch(&conv->shape) *
+           (grad_in != NULL ? 2 : 1);
+}
+
+static void add_rows(int64_t rows, int width, const nn_real *row, nn_real *sum) {
+    for (int64_t r = 0; r < rows; r++, row += width) nn_add(width, row, sum);
+}
+
 static int tile_count(const nn_conv_t *conv, int64_t total, int64_t first) {
     return total - first < conv->tile ? (int)(total - first) : conv->tile;
 }
@@ -102,6 +132,7 @@ int64_t nn_conv_forward(nn_conv_t *conv, int images, bool relu, const nn_real *i
     const nn_conv_shape_t *shape = &conv->shape;
     int filters = shape->filters, k = patch(shape);
     int64_t total = positions_of(conv, images), madds = 0;
+    if (conv->library != NULL) return library_forward(conv, images, in, weight, bias, out);
     reorder(shape, true, weight, conv->weight);
     if (conv->rounded != NULL)
         hp_gemm_round(conv->engine, filters, k, (const void *)conv->weight, conv->rounded);
@@ -126,8 +157,12 @@ int64_t nn_conv_backward(nn_conv_t *conv, int images, int positions, const int *
     int filters = shape->filters, k = patch(shape);
     int64_t total = position != NULL ? positions : positions_of(conv, images), madds = 0;
     size_t image = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
-    memset(conv->grad_weight, 0, (size_t)filters * (size_t)k * sizeof(nn_real));
     if (grad_bias != NULL) memset(grad_bias, 0, (size_t)filters * sizeof(nn_real));
+    if (conv->library != NULL) {
+        if (grad_bias != NULL) add_rows(total, filters, grad_out, grad_bias);
+        return library_backward(conv, images, in, grad_out, grad_weight, grad_in);
+    }
+    memset(conv->grad_weight, 0, (size_t)filters * (size_t)k * sizeof(nn_real));
     if (grad_in != NULL) memset(grad_in, 0, (size_t)images * image * sizeof(nn_real));
     for (int64_t first = 0; first < total; first += conv->tile) {
         int count = tile_count(conv, total, first);
@@ -135,8 +170,7 @@ int64_t nn_conv_backward(nn_conv_t *conv, int images, int positions, const int *
         gather(conv, position, first, count, in);
         madds += nn_product(conv->engine, true, false, filters, k, count, grad, filters,
                             conv->column, NULL, k, true, conv->grad_weight, k);
-        for (int t = 0; t < count && grad_bias != NULL; t++)
-            nn_add(filters, nn_row_const(grad, t, filters), grad_bias);
+        if (grad_bias != NULL) add_rows(count, filters, grad, grad_bias);
         if (grad_in == NULL) continue;
         madds += nn_product(conv->engine, false, false, count, k, filters, grad, filters,
                             conv->weight, conv->rounded, k, false, conv->column, k);

@@ -1,12 +1,14 @@
-/* Two-dimensional convolution by im2col and matrix products. Images are [height][width][channels],
- * so that what comes out is cells: rows of a matrix, one for each position. Square kernel, any
- * stride, zero padding. The columns exist a tile of positions at a time, across images.
+/* Two-dimensional convolution, by im2col and matrix products or by a library. Images are
+ * [height][width][channels], so that what comes out is cells: rows of a matrix, one for each
+ * position. Square kernel, any stride, zero padding. Im2col's columns exist a tile of positions at
+ * a time, across images.
  *
  * Weights lie as torch.nn.Conv2d has them, [filters][channels][kernel][kernel]; the products want
  * the channels last, so forward makes a copy in that order. */
 #ifndef NN_CONV_H
 #define NN_CONV_H
 
+#include "common/convolution.h"
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "worker/nn/real.h"
@@ -14,10 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct {
-    int height, width, channels; /* of an image that comes in */
-    int filters, kernel, stride, padding;
-} nn_conv_shape_t;
+typedef hp_convolution_shape_t nn_conv_shape_t;
 
 typedef struct {
     nn_conv_shape_t shape;
@@ -30,6 +29,8 @@ typedef struct {
      * engine is a bf16 one. */
     hp_gemm_engine_t *engine;
     hp_bf16_t *rounded;
+    hp_convolution_t *library; /* NULL: im2col. Not with NN_DOUBLE; else nothing above but shape */
+    const nn_real *given;      /* the library's backward reads forward's weights once more */
 } nn_conv_t;
 
 /* Of an image that goes out; 0 or less where the kernel does not fit. */
@@ -46,18 +47,21 @@ static inline int nn_conv_out_width(const nn_conv_shape_t *shape) {
 /* Take the workspace for up to so many images; `train`: with what backward needs. */
 void nn_conv_take(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape, int images,
                   bool train);
+/* The same with a library, which was opened for this shape; the caller's to close. */
+void nn_conv_take_library(nn_conv_t *conv, hp_arena_t *arena, const nn_conv_shape_t *shape,
+                          hp_convolution_t *library);
 
 /* in: [images][height][width][channels]; out: [images][out_height][out_width][filters];
  * bias: [filters], or NULL (batch normalisation follows). With `relu`, the larger of that and 0.
- * Returns the multiply-adds, as does backward. */
+ * A library has both or neither, as it was opened. Returns the multiply-adds, as does backward. */
 int64_t nn_conv_forward(nn_conv_t *conv, int images, bool relu, const nn_real *in,
                         const nn_real *weight, const nn_real *bias, nn_real *out);
 
 /* grad_out is the gradient after any ReLU was passed. It has a row for each listed position only,
  * `positions` of them, ascending, counted over all images' outputs: the others' gradient is zero.
- * position NULL: all of them. grad_weight and grad_bias are overwritten (grad_bias may be NULL),
- * grad_in is overwritten too (NULL: the images are the input). After forward with the same weights.
- */
+ * position NULL: all of them, the only way for a library. grad_weight and grad_bias are overwritten
+ * (grad_bias may be NULL), grad_in is overwritten too (NULL: the images are the input). After
+ * forward with the same images and weights. */
 int64_t nn_conv_backward(nn_conv_t *conv, int images, int positions, const int *position,
                          const nn_real *in, const nn_real *grad_out, nn_real *grad_weight,
                          nn_real *grad_bias, nn_real *grad_in);
