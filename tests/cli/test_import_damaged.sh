@@ -5,9 +5,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail=0
 printf '[{"question_id": 10, "image_id": 1, "question": "What colour is it?"}]' >"$work/q.json"
-for file in tests/fuzz/refused/*.h5; do
+for file in tests/fuzz/refused/*.h5 tests/fuzz/refused/{hdf5,ragged,csr}/*.h5; do
     options=()
-    [[ $file == *-csr.h5 ]] && options=(--features-dataset / --shape 1x2x2 --layout nchw --ids-dataset '')
+    [[ $file == */ragged/* ]] && options=(--layout ragged)
+    [[ $file == *[-/]csr* ]] && options=(--features-dataset / --shape 1x2x2 --layout nchw --ids-dataset '')
     "$HANPS" data import vqa --out "$work/store" --questions "$work/q.json" --features "$file" "${options[@]}" \
         >"$work/out" 2>"$work/err"
     code=$?

@@ -156,13 +156,23 @@ static hp_status_t open_source(wk_features_t *f, bool folder, hp_error_t *err) {
     if (f->options.next != NULL) return wk_features_open_many(f, err);
     if (folder && wk_features_is_store(path)) return wk_features_open_store(f, err);
     if (folder) return wk_features_open_folder(f, err);
-    if (wk_features_is_hdf5(path)) return wk_features_open_hdf5(f, err);
+    if (wk_features_is_hdf5(path)) return wk_features_open_apart(f, err);
     if (f->options.raw_dims > 0)
         return hp_fail(err, HP_INPUT, "%s: a shape is for a folder with a raw file for each image",
                        path);
     if (wk_safetensors_is(path)) return wk_features_open_safetensors(f, err);
     if (wk_features_is_tsv(path)) return wk_features_open_tsv(f, err);
     return hp_fail(err, HP_INPUT, "%s is no HDF5, safetensors or TSV file with features", path);
+}
+
+static hp_status_t make_room(wk_features_t *f, hp_error_t *err) {
+    void *p = NULL;
+    HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, sizeof(float),
+                       "the features of an image", err));
+    f->values = p;
+    HP_TRY(hp_allocate(&p, (size_t)f->shape.cells * 4, sizeof(float), "boxes", err));
+    f->boxes = p;
+    return HP_OK;
 }
 
 hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t **features_p,
@@ -176,15 +186,7 @@ hp_status_t wk_features_open(const wk_features_options_t *options, wk_features_t
     hp_status_t status = open_source(f, S_ISDIR(st.st_mode), err);
     if (status == HP_OK && f->names.count != f->shape.images)
         status = hp_fail(err, HP_INTERNAL, "%s: %u ids", options->path, f->names.count);
-    p = NULL;
-    if (status == HP_OK)
-        status = hp_allocate(&p, (size_t)f->shape.cells * (size_t)f->shape.channels, sizeof(float),
-                             "the features of an image", err);
-    f->values = p;
-    p = NULL;
-    if (status == HP_OK)
-        status = hp_allocate(&p, (size_t)f->shape.cells * 4, sizeof(float), "boxes", err);
-    f->boxes = p;
+    if (status == HP_OK && f->values == NULL) status = make_room(f, err);
     if (status != HP_OK) {
         wk_features_close(f);
         return status;

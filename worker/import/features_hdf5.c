@@ -1,13 +1,16 @@
 /* Features from HDF5, whatever the storage: contiguous, or chunked and compressed. fp16 is read as
  * it is and converted here: the library's own conversion of it is slow. */
+#include "common/file.h"
 #include "common/memory.h"
 #include "common/store_convert.h"
 #include "worker/import/features_source.h"
 
 #include <hdf5.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CACHE_LIMIT ((size_t)512 << 20)
 
@@ -493,16 +496,17 @@ static hp_status_t read_image(wk_features_t *f, uint64_t image, hp_error_t *err)
     return status;
 }
 
+/* The signature is at the begin, or behind a block of the user's, of 512 bytes or twice as many any
+ * number of times. The library is not asked: that, too, would read a damaged file here. */
 bool wk_features_is_hdf5(const char *path) {
-    H5E_auto2_t printer;
-    void *context;
-    /* Of a damaged file the library keeps things open that it cannot close at the process's end,
-     * and says so at length. Nothing is written: there is nothing to close. */
-    H5dont_atexit();
-    H5Eget_auto2(H5E_DEFAULT, &printer, &context);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    bool yes = H5Fis_hdf5(path) > 0;
-    H5Eset_auto2(H5E_DEFAULT, printer, context);
+    static const char signature[] = "\x89HDF\r\n\x1a\n";
+    char begin[sizeof signature - 1];
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool yes = false;
+    if (fd < 0) return false;
+    for (uint64_t at = 0; !yes && hp_read_at(fd, at, begin, sizeof begin); at = at ? 2 * at : 512)
+        yes = memcmp(begin, signature, sizeof begin) == 0;
+    close(fd);
     return yes;
 }
 
@@ -517,6 +521,9 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     f->read = read_image;
     H5E_auto2_t printer;
     void *context;
+    /* Of a damaged file the library keeps things open that it cannot close at the process's end,
+     * and says so at length. Nothing is written: there is nothing to close. */
+    H5dont_atexit();
     H5Eget_auto2(H5E_DEFAULT, &printer, &context);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     h->file = H5Fopen(f->options.path, H5F_ACC_RDONLY, H5P_DEFAULT);

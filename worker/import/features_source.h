@@ -12,9 +12,10 @@ struct wk_features {
     wk_features_shape_t shape;
     wk_strings_t names; /* ids, in order; two that are equal are an error */
     bool fortran;       /* of the image being read: its axes are stored in reverse */
-    float *values;      /* one image as its file has it */
-    float *boxes;       /* [cells][4], where the shape says so */
-    float *sizes;       /* [images][2]: width and height; NULL: read gives them to `size` */
+    /* One image as its file has it, and its boxes, [cells][4]. Room for them is made after the
+     * source has opened, unless it has its own, which it takes back when it closes. */
+    float *values, *boxes;
+    float *sizes; /* [images][2]: width and height; NULL: read gives them to `size` */
     float size[2];
     bool fractions; /* boxes are divided already */
     int cells;      /* of the image being read, where it is ragged */
@@ -25,6 +26,9 @@ struct wk_features {
     void *source;                                                       /* of the kind */
 };
 
+/* HDF5, which a process of its own reads: at a damaged file libhdf5 may stop the process. */
+hp_status_t wk_features_open_apart(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
+/* The same in this process: for that one. */
 hp_status_t wk_features_open_hdf5(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_tsv(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
 hp_status_t wk_features_open_safetensors(wk_features_t *features, hp_error_t *err) HP_MUST_CHECK;
