@@ -86,6 +86,23 @@ alive $foreign || { echo 'a foreign process was ended'; fail=1; }
 kill $foreign
 expect 'records of ended processes' '' "$(ls "$scratch/left/ranks")"
 
+# Nor are the ranks of a run that somebody else has started in the folder: not when this supervisor is refused, nor later.
+sleep 300 &
+other=$!
+mkdir -p "$scratch/other/ranks"
+cat >"$scratch/other/ranks/0001" <<END
+{"rank":1,"host":"$(hostname)","pid":$other,"started":$(sed 's/.*) //' /proc/$other/stat | cut -d ' ' -f 20),"boot":"$(cat /proc/sys/kernel/random/boot_id)","start":1}
+END
+go other 'input'
+expect 'in use by another run' 2 $?
+alive $other || { echo "another run's rank was ended"; fail=1; }
+expect 'the record of another run' 0001 "$(ls "$scratch/other/ranks")"
+go other 'input failed done'
+expect 'beside another run' 0 $?
+alive $other || { echo "another run's rank was ended after a failure"; fail=1; }
+grep -q "not started by this supervisor, left alone on $(hostname): $other\$" "$scratch/out" || { echo 'what is left alone is not said'; cat "$scratch/out"; fail=1; }
+kill $other
+
 # Hosts that do not answer are left out, ranks and servers in proportion, and come back.
 cat >"$scratch/rsh" <<END_RSH
 #!/bin/sh
@@ -116,6 +133,18 @@ kill -TERM $supervisor
 wait $supervisor
 expect 'TERM stops with a checkpoint' 130 $?
 expect 'TERM: starts' 1 "$(starts wait)"
+
+# TERM while hosts are asked whether they answer: nothing is started after that.
+printf '#!/bin/sh\ntouch "%s/asked"; sleep 2; [ "$1" != nowhere ]\n' "$scratch" >"$scratch/slow"
+chmod +x "$scratch/slow"
+echo wait >"$scratch/early.play"
+timeout 60 deploy/supervise -n 2 --hanps "$scratch/hanps" --rsh "$scratch/slow" -H "$(hostname):2,nowhere:1" "$scratch/early.play" --run "$scratch/early" >"$scratch/out" 2>&1 &
+supervisor=$!
+for _ in $(seq 100); do [ -e "$scratch/asked" ] && break; sleep 0.1; done
+kill -TERM $supervisor
+wait $supervisor
+expect 'TERM before the start' 130 $?
+[ ! -e "$scratch/early/starts" ] || { echo "TERM before the start: $(cat "$scratch/out")"; fail=1; }
 
 for wrong in '' '-n' '-n x c --run r' '-n 2 c' '-n 2 --restarts x c --run r' "-n 2 --hostfile /none c --run $scratch/r"; do
     # shellcheck disable=SC2086
