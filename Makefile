@@ -236,9 +236,11 @@ check: deps-check ## layers, headers, format, cppcheck, clang-tidy, both compile
 	@tests/run --build $(BUILD) --kinds lint --timeout 1800
 
 .PHONY: chaos
-chaos: all $(FAULT) $(PRELOAD) ## 5,000 schedules, and 100 runs that lose a rank; HANPS_SEED=n for others
+chaos: all $(FAULT) $(PRELOAD) ## 5,000 schedules, 100 runs that lose a rank, every call and message that may fail; HANPS_SEED=n for others
 	@HANPS_SCHEDULES=$${HANPS_SCHEDULES:-5000} $(BUILD)/tests/fault/test_simulator
 	@tests/fault/ranks.py --build $(BUILD) --trials $${HANPS_KILLS:-100}
+	@HANPS_LONG=1 $(BUILD)/tests/fault/test_countdown
+	@HANPS_LONG=1 $(BUILD)/tests/fault/test_countdown_run
 
 .PHONY: cluster
 cluster: deps ## the tests of a cluster of network namespaces, with outages of a minute and slow hosts
