@@ -1,4 +1,4 @@
-# The unit tests under address and undefined, those with threads under thread, and a minute of fuzzing
+# The unit tests under address and undefined, those with threads under thread, and some minutes of fuzzing
 # under address: the short form of `make sanitize` and `make fuzz`.
 # timeout: 1800
 set -u
@@ -20,7 +20,8 @@ for sanitizer in address undefined thread; do
         grep -v '^ok' "build/$sanitizer/tests.log"
     }
     [ $sanitizer = address ] || continue
-    # About a minute of damaged files, the same ones each time; `make fuzz` looks for others, and longer.
+    # Damaged files for some minutes, most of it for HDF5, as a process is made for each of those; the same ones each
+    # time: `make fuzz` looks for others, and longer.
     # What libhdf5 does not give back after a damaged file is not ours.
     LSAN_OPTIONS=suppressions=tests/fuzz/lsan.supp build/address/tests/fuzz/fuzz --runs "${HANPS_FUZZ_RUNS:-4000}" >"build/address/fuzz.log" 2>&1 || {
         fail=1

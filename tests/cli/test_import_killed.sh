@@ -1,5 +1,5 @@
-# Features in HDF5 are read by a process of their own: where that is killed, the import says so and can go on; where the
-# import is killed, that process ends.
+# Features in HDF5 are read by a process of their own: where that breaks down or is killed, the import says so and can go
+# on; where the import is killed, that process ends.
 set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,26 +19,31 @@ begin() { # store
 }
 
 import whole >/dev/null || fail "no store"
-wait=0.1
-for _ in {1..10}; do
-    rm -rf "${work:?}"/store*
-    begin store
-    sleep $wait
-    kill -KILL "$reader" 2>/dev/null
-    wait $pid
-    code=$?
-    if [ $code = 0 ]; then # too late
-        wait=$(awk "BEGIN {print $wait / 2}")
-        continue
-    fi
-    [ $code = 3 ] && [ "$(wc -l <"$work/err")" = 1 ] &&
-        grep -q "$work/f.h5: the process that reads it was ended (signal 9) reading row [0-9]* of 'features'" "$work/err" ||
-        fail "exit status $code: $(cat "$work/err")"
-    [ -e "$work/store" ] && fail "a store was left"
-    [ -d "$work/store.partial" ] && break
-    wait=$(awk "BEGIN {print $wait * 1.5}") # too early: nothing was there to keep
-done
-[ -d "$work/store.partial" ] || fail "never between begin and end: $code, $wait"
+# Ends the child of an import that has written something, but not all.
+end_reader() { # signal, exit status of the import, what it says
+    wait=0.1
+    for _ in {1..10}; do
+        rm -rf "${work:?}"/store*
+        begin store
+        sleep $wait
+        kill "-$1" "$reader" 2>/dev/null
+        wait $pid
+        code=$?
+        if [ $code = 0 ]; then # too late
+            wait=$(awk "BEGIN {print $wait / 2}")
+            continue
+        fi
+        [ $code = "$2" ] && [ "$(wc -l <"$work/err")" = 1 ] && grep -q "$work/f.h5: $3" "$work/err" ||
+            fail "exit status $code: $(cat "$work/err")"
+        [ -e "$work/store" ] && fail "a store was left"
+        [ -d "$work/store.partial" ] && return
+        wait=$(awk "BEGIN {print $wait * 1.5}") # too early: nothing was there to keep
+    done
+    fail "never between begin and end: $code, $wait"
+}
+
+end_reader SEGV 2 "libhdf5 broke down (signal 11) reading row [0-9]* of 'features': the file is damaged"
+end_reader KILL 3 "the process that reads it was ended (signal 9) reading row [0-9]* of 'features'"
 import store >"$work/out" || fail "it does not go on"
 for s in whole store; do
     "$HANPS" data verify "$work/$s" >/dev/null || fail "$s is damaged"

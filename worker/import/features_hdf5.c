@@ -66,13 +66,6 @@ static hp_status_t hdf5_fail(const wk_features_t *f, const char *what, hp_error_
     return hp_fail(err, HP_INPUT, "%s: %s: %s", f->options.path, what, text);
 }
 
-/* Of a damaged list of names the library copies more than it has when it looks a name up; when it
- * is asked how many there are, it sees that. */
-static hp_status_t check_names(const wk_features_t *f, hid_t group, hp_error_t *err) {
-    H5G_info_t info;
-    return H5Gget_info(group, &info) >= 0 ? HP_OK : hdf5_fail(f, "the names of its datasets", err);
-}
-
 /* The file can hold what the sizes say: whole where it lies in one piece, of which the library
  * would read more than there is, and deflate makes at most 1,032 bytes of one. Damaged sizes would
  * ask for any amount of memory. */
@@ -528,7 +521,6 @@ hp_status_t wk_features_open_hdf5(wk_features_t *f, hp_error_t *err) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     h->file = H5Fopen(f->options.path, H5F_ACC_RDONLY, H5P_DEFAULT);
     hp_status_t status = h->file < 0 ? hdf5_fail(f, "cannot be opened as HDF5", err) : HP_OK;
-    if (status == HP_OK) status = check_names(f, h->file, err);
     if (status == HP_OK) status = open_dataset(f, h, err);
     if (status == HP_OK) status = room_for_half(f, h, err);
     if (status == HP_OK) status = open_boxes(f, h, err);
