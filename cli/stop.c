@@ -13,7 +13,8 @@ static const char usage[] = "usage: hanps stop RUN [--no-wait]\n\n"
                             "Asks the run for a checkpoint and its end, from any machine that sees "
                             "the run's folder: makes\n"
                             "RUN/stop, which server 0 looks for and removes. Waits until "
-                            "RUN/status says how the run ended.\n"
+                            "RUN/status says how the run ended. A run that failed is not started "
+                            "again by deploy/supervise.\n"
                             "Exit status 0: it was stopped, or had ended; 3: it failed or died.\n\n"
                             "  --no-wait  return as soon as the run is asked\n";
 
@@ -44,29 +45,55 @@ static hp_status_t report_death(const char *run, const char *request, hp_run_sta
                    run, s->pid, s->host);
 }
 
+/* The run itself is asked. *over_p: it runs no more, or did not; else it was started again, or
+ * nobody waits for its end. */
+static hp_status_t stop_run(const char *run, const char *request, bool wait, bool *over_p,
+                            hp_run_status_t *s, hp_error_t *err) {
+    bool held = false;
+    HP_TRY(hp_run_status_read(run, s, err));
+    *over_p = s->state != HP_RUN_RUNNING;
+    if (*over_p) return HP_OK;
+    HP_TRY(hp_run_held(run, &held, err));
+    *over_p = !held;
+    if (*over_p) return HP_OK;
+    HP_TRY(hp_write_file(request, "", 0, err));
+    for (int64_t start = s->start; wait && !*over_p;) {
+        nap();
+        HP_TRY(hp_run_status_read(run, s, err));
+        if (s->state == HP_RUN_RUNNING && s->start != start)
+            return hp_run_supervised(run)
+                       ? HP_OK
+                       : hp_fail(err, HP_PEER, "%s was started again meanwhile; it runs", run);
+        if (s->state == HP_RUN_RUNNING) HP_TRY(hp_run_held(run, &held, err));
+        *over_p = s->state != HP_RUN_RUNNING || !held;
+    }
+    return HP_OK;
+}
+
+/* deploy/supervise would start the run again: it finds the request first, or the run is asked when
+ * it has begun. */
+static bool may_begin_again(const char *run, const hp_run_status_t *s) {
+    return (s->state == HP_RUN_RUNNING || (s->state == HP_RUN_FAILED && s->requeue)) &&
+           hp_run_supervised(run);
+}
+
 static hp_status_t stop(const char *run, bool wait, hp_error_t *err) {
     char request[HP_RUN_PATH];
     hp_run_status_t s;
-    bool held = false;
+    bool over = false, asked = false;
     HP_TRY(hp_run_path(run, "stop", request, err));
-    HP_TRY(hp_run_status_read(run, &s, err));
-    if (s.state != HP_RUN_RUNNING) return report(run, &s, err);
-    HP_TRY(hp_run_held(run, &held, err));
-    if (!held) return report_death(run, request, &s, err);
-    HP_TRY(hp_write_file(request, "", 0, err));
-    if (!wait) {
-        printf("%s: asked to stop\n", run);
-        return HP_OK;
+    for (;; nap()) {
+        HP_TRY(stop_run(run, request, wait, &over, &s, err));
+        if (over && !may_begin_again(run, &s)) break;
+        if (over && !asked) HP_TRY(hp_write_file(request, "", 0, err));
+        asked = true;
+        if (!wait) {
+            printf("%s: asked to stop\n", run);
+            return HP_OK;
+        }
     }
-    for (int64_t start = s.start;;) {
-        nap();
-        HP_TRY(hp_run_status_read(run, &s, err));
-        if (s.state != HP_RUN_RUNNING) return report(run, &s, err);
-        if (s.start != start)
-            return hp_fail(err, HP_PEER, "%s was started again meanwhile; it runs", run);
-        HP_TRY(hp_run_held(run, &held, err));
-        if (!held) return report_death(run, request, &s, err);
-    }
+    if (asked) unlink(request);
+    return s.state == HP_RUN_RUNNING ? report_death(run, request, &s, err) : report(run, &s, err);
 }
 
 hp_status_t cli_stop(int argc, char **argv, hp_error_t *err) {

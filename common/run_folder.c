@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,6 +132,16 @@ hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) {
         *held_p = whole.l_type != F_UNLCK;
     close(fd);
     return status;
+}
+
+bool hp_run_supervised(const char *run) {
+    char path[HP_RUN_PATH];
+    if (hp_run_path(run, "supervise", path, NULL) != HP_OK) return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
 }
 
 void hp_run_discard(const char *run, hp_run_lock_t *lock) {

@@ -56,6 +56,9 @@ hp_status_t hp_run_open(const char *run, hp_run_lock_t **lock_p, hp_error_t *err
 /* Does some process hold the run's lock? */
 hp_status_t hp_run_held(const char *run, bool *held_p, hp_error_t *err) HP_MUST_CHECK;
 
+/* Is there a deploy/supervise that may start the run again? It holds RUN/supervise by flock. */
+bool hp_run_supervised(const char *run);
+
 /* The lock is released, also when the process dies. NULL is fine. */
 void hp_run_unlock(hp_run_lock_t *lock);
 

@@ -134,6 +134,19 @@ wait $supervisor
 expect 'TERM stops with a checkpoint' 130 $?
 expect 'TERM: starts' 1 "$(starts wait)"
 
+# hanps stop while a run that failed waits to be started again.
+echo 'failed done' >"$scratch/paused.play"
+timeout 100 deploy/supervise --pause 60 -n 2 --hanps "$scratch/hanps" "$scratch/paused.play" --run "$scratch/paused" >"$scratch/out" 2>&1 &
+supervisor=$!
+for _ in $(seq 100); do grep -q 'restart 1 of 10' "$scratch/out" && break; sleep 0.1; done
+"$HANPS" stop "$scratch/paused" >"$scratch/stop" 2>&1
+expect 'hanps stop: it had failed' 3 $?
+grep -q 'server 1 is lost' "$scratch/stop" || { echo "hanps stop: $(cat "$scratch/stop")"; fail=1; }
+wait $supervisor
+expect 'hanps stop before a restart' 130 $?
+expect 'hanps stop before a restart: starts' 1 "$(starts paused)"
+[ ! -e "$scratch/paused/stop" ] || { echo 'the request to stop is left'; fail=1; }
+
 # TERM while hosts are asked whether they answer: nothing is started after that.
 printf '#!/bin/sh\ntouch "%s/asked"; sleep 2; [ "$1" != nowhere ]\n' "$scratch" >"$scratch/slow"
 chmod +x "$scratch/slow"
