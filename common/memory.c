@@ -6,9 +6,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Under the address sanitizer what an arena hands out is followed by bytes that may not be touched,
- * as between two allocations; otherwise takes lie side by side. */
-#ifdef __SANITIZE_ADDRESS__
+#ifndef __has_feature /* clang's */
+#define __has_feature(x) 0
+#endif
+/* Under the address sanitizer what is allocated, or handed out by an arena, is followed by bytes
+ * that may not be touched; otherwise takes of an arena lie side by side. */
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
 enum { GUARD = HP_ALIGN };
 #else
@@ -26,16 +29,18 @@ static size_t round_up(size_t bytes) {
 }
 
 void *hp_calloc(size_t count, size_t size) {
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes == 0) return NULL;
-    bytes = round_up(bytes);
+    size_t wanted;
+    if (__builtin_mul_overflow(count, size, &wanted) || wanted == 0) return NULL;
+    size_t bytes = round_up(wanted);
     if (bytes == SIZE_MAX) return NULL;
     const bool large = bytes >= 2 * HUGE_PAGE;
     if (large && bytes <= SIZE_MAX - HUGE_PAGE)
         bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     void *p = aligned_alloc(large ? HUGE_PAGE : HP_ALIGN, bytes);
-    if (p != NULL && large) (void)madvise(p, bytes, MADV_HUGEPAGE); /* a hint */
-    if (p != NULL) memset(p, 0, bytes);
+    if (p == NULL) return NULL;
+    if (large) (void)madvise(p, bytes, MADV_HUGEPAGE); /* a hint */
+    memset(p, 0, bytes);
+    ASAN_POISON_MEMORY_REGION((unsigned char *)p + wanted, bytes - wanted);
     return p;
 }
 
