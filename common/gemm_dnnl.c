@@ -207,9 +207,10 @@ static void prepare(hp_gemm_engine_t *engine, const shape_t *key, prepared_t *p)
 }
 
 static prepared_t *find(hp_gemm_engine_t *engine, const shape_t *key) {
+    unsigned char bytes[sizeof *key];
+    memcpy(bytes, key, sizeof bytes);
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < sizeof *key; i++)
-        hash = (hash ^ ((const unsigned char *)key)[i]) * 1099511628211u;
+    for (size_t i = 0; i < sizeof bytes; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
     prepared_t *set = engine->prepared[hash >> 32 & (SETS - 1)], *oldest = set;
     for (prepared_t *p = set; p < set + WAYS; p++) {
         if (p->kind != EMPTY && memcmp(&p->key, key, sizeof *key) == 0) {
