@@ -8,7 +8,7 @@
 #   link HOST up|down  its cable
 #   rate HOST RATE     both ways (1gbit); `rate HOST none`
 #   kill_host HOST     every process there dies at once
-#   launch OPTION...   deploy/run on host1, with all hosts, for at most $limit seconds
+#   launch OPTION...   deploy/run, or what $with says, on host1, with all hosts, for at most $limit seconds
 #
 # $work is a folder that all hosts share, as a cluster shares a file system.
 # shellcheck disable=SC2034
@@ -86,5 +86,5 @@ kill_host() {
 }
 
 launch() {
-    on host1 timeout -k 20 "${limit:-200}" deploy/run --hostfile "$work/hostfile" --net $network.0/24 --rsh "$rsh" --hanps "$HANPS" "$@"
+    on host1 timeout -k 20 "${limit:-200}" ${with:-deploy/run} --hostfile "$work/hostfile" --net $network.0/24 --rsh "$rsh" --hanps "$HANPS" "$@"
 }

@@ -8,7 +8,7 @@ hosts 3
 
 # lose HOST RUN MODE STEPS ARGUMENT...: the host dies when worker 0 has done some units; $code is the launcher's.
 lose() {
-    "${launch:-launch}" -n 6 "$work/config.yaml" --run "$work/$2" --set cluster.consistency=$3 --set run.steps=$4 \
+    launch -n 6 "$work/config.yaml" --run "$work/$2" --set cluster.consistency=$3 --set run.steps=$4 \
         --set cluster.suspend_seconds=1 --set cluster.dead_seconds=4 "${@:5}" >"$work/$2.out" 2>&1 &
     launcher=$!
     for _ in $(seq 600); do
@@ -37,12 +37,9 @@ sed -i '/host3/d' "$work/hostfile"
 launch -n 4 --run "$work/server" --resume --servers 2 >"$work/out" 2>&1 || fail "resumed: $(cat "$work/out")"
 same "$work/one" "$work/server" 'resumed on the hosts that are left'
 
-supervised() {
-    on host1 timeout -k 20 "${limit:-200}" deploy/supervise --pause 1 --hostfile "$work/hostfile" --net $network.0/24 --rsh "$rsh" --hanps "$HANPS" "$@"
-}
 host 3
-launch=supervised
-lose host3 again sync 1000 --servers 3 --placement spread --set checkpoint.every_steps=20 --set cluster.server_seconds=6
+with='deploy/supervise --pause 1' lose host3 again sync 1000 --servers 3 --placement spread --set checkpoint.every_steps=20 \
+    --set cluster.server_seconds=6
 [ $code = 0 ] || fail "supervised: exit status $code: $(cat "$work/again.out")"
 grep -q 'host host3 does not answer: going on without it' "$work/again.out" || fail "nobody says who is left out: $(cat "$work/again.out")"
 grep -Eq 'is lost.*; restart 1 of 10 in 1 s, from step [0-9]+$' "$work/again.out" || fail "it did not go on: $(cat "$work/again.out")"
