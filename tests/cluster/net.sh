@@ -38,6 +38,10 @@ hosts() {
     ip link add bridge0 type bridge && ip link set bridge0 up || fail 'no bridge'
     echo '127.0.0.1 localhost' >"$work/etc-hosts"
     mount --bind "$work/etc-hosts" /etc/hosts
+    # Another such cluster has hosts of the same names, and processes of the same ids.
+    mount -t tmpfs none /dev/shm || fail 'no shared memory of its own'
+    mkdir "$work/ompi"
+    export OMPI_MCA_orte_tmpdir_base=$work/ompi
     : >"$work/hostfile"
     local i
     for i in $(seq "$1"); do host "$i"; done
