@@ -15,7 +15,7 @@ begin() { # store
     (run="exec"; import "$1") >"$work/out" 2>"$work/err" &
     pid=$!
     until [ -d "$work/$1.partial" ] || [ -d "$work/$1" ]; do kill -0 $pid 2>/dev/null || break; done
-    reader=$(pgrep -P $pid)
+    read -r reader </proc/$pid/task/$pid/children
 }
 
 import whole >/dev/null || fail "no store"
