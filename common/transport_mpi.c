@@ -128,6 +128,15 @@ static void activate(mpi_t *m, hp_request_t *r, MPI_Request request) {
     m->nap_us = NAP_FIRST_US;
 }
 
+/* Where the peer's socket is broken, Open MPI 4.1's TCP leaves an event behind on the socket that
+ * it has closed, and takes it back when it next looks. A second send before that would connect with
+ * the same descriptor and add the event twice: libevent then turns in a circle for ever. So it
+ * looks after each send. */
+static void tidy_links(mpi_t *m) {
+    int flag = 0;
+    (void)MPI_Iprobe(MPI_ANY_SOURCE, (int)HP_TAG_LIMIT - 1, m->comm, &flag, MPI_STATUS_IGNORE);
+}
+
 static hp_status_t mpi_send(hp_transport_t *transport, int to, uint32_t tag, const void *buffer,
                             size_t bytes, hp_done_t done, void *context, hp_error_t *err) {
     mpi_t *m = of(transport);
@@ -150,6 +159,7 @@ static hp_status_t mpi_send(hp_transport_t *transport, int to, uint32_t tag, con
         return mpi_fail(rc, "MPI_Isend", err);
     }
     activate(m, r, request);
+    tidy_links(m);
     return HP_OK;
 }
 
