@@ -99,6 +99,9 @@ const wk_tokenizer_t *wk_tokenizers(void) {
          "KaihuaTang's VQA2.0-Recent-Approachs-2018"},
         {"iep", "?.", "", ";,", false, true, false, false, "clevr-iep"},
         {"punctuation", "", "", ".,;:!?\"()", false, false, false, false, "every mark is a word"},
+        {"split", "", "", "-.\"',:?!$#@~()*&^%;[]/\\+<>=", false, true, false, false,
+         "VQA_LSTM_CNN and HieCoAttenVQA's split at marks, which stay"},
+        {"spaces", "", "", "", false, true, false, false, "for words another program has made"},
         {NULL, NULL, NULL, NULL, false, false, false, false, NULL},
     };
     return table;
