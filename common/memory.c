@@ -6,12 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#ifndef __has_feature /* clang's */
-#define __has_feature(x) 0
-#endif
 /* Under the address sanitizer what is allocated, or handed out by an arena, is followed by bytes
  * that may not be touched; otherwise takes of an arena lie side by side. */
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#ifdef HP_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 enum { GUARD = HP_ALIGN };
 #else

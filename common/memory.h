@@ -9,6 +9,15 @@
 
 #define HP_ALIGN 64 /* bytes: a cache line, an AVX-512 register */
 
+/* Whether the address sanitizer is on: gcc says it by a macro, clang, and gcc from 14 on, so. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define HP_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define HP_ADDRESS_SANITIZER
+#endif
+
 /* Zeroed, aligned to HP_ALIGN; NULL when count * size overflows or memory is out, or count * size
  * is zero. Release with hp_free. */
 void *hp_calloc(size_t count, size_t size);

@@ -20,15 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER
-#endif
-
-#ifdef ADDRESS_SANITIZER
+#ifdef HP_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -95,7 +87,7 @@ enum {
 #endif
 };
 
-#ifdef ADDRESS_SANITIZER
+#ifdef HP_ADDRESS_SANITIZER
 /* The sanitizer has found something: it is the library's where the library did it, and with memory
  * that the library had asked for; then the child ends as it would without the sanitizer. Else it is
  * ours, and the child ends with the sanitizer's exit status, which is no error of the input. */
@@ -116,7 +108,7 @@ static void settle(pid_t parent) {
     if (getppid() != parent) _exit(0); /* it has ended already */
     prctl(PR_SET_DUMPABLE, 0);         /* no core file */
     for (int i = 0; i < DEFAULTED; i++) signal(deadly[i], SIG_DFL);
-#ifdef ADDRESS_SANITIZER
+#ifdef HP_ADDRESS_SANITIZER
     __asan_set_error_report_callback(on_report);
 #elif !defined(HP_SANITIZED)
     const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
