@@ -3,6 +3,7 @@
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "tests/support/older_cpu.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -10,7 +11,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -231,16 +231,10 @@ static void test_describe(void **state) {
 #endif
 }
 
-/* The whole again with the kernels of an older CPU; read by oneDNN when it starts. */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes),
                                        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_nan),
                                        cmocka_unit_test(test_describe)};
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
     (void)argc;
-    if (failed == 0 && getenv("DNNL_MAX_CPU_ISA") == NULL && hp_gemm_has_engine()) {
-        setenv("DNNL_MAX_CPU_ISA", "AVX2", 1);
-        execv("/proc/self/exe", argv);
-    }
-    return failed;
+    return older_cpu_too(cmocka_run_group_tests(tests, NULL, NULL), argv);
 }

@@ -2,6 +2,7 @@
 #include "common/gemm.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "tests/support/older_cpu.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -9,7 +10,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -248,11 +248,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_products), cmocka_unit_test(test_many_shapes),
         cmocka_unit_test(test_bf16),     cmocka_unit_test(test_round),
         cmocka_unit_test(test_nan),      cmocka_unit_test(test_describe)};
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
     (void)argc;
-    if (failed == 0 && getenv("DNNL_MAX_CPU_ISA") == NULL && hp_gemm_has_engine()) {
-        setenv("DNNL_MAX_CPU_ISA", "AVX2", 1);
-        execv("/proc/self/exe", argv);
-    }
-    return failed;
+    return older_cpu_too(cmocka_run_group_tests(tests, NULL, NULL), argv);
 }
