@@ -68,7 +68,8 @@ enum {
     HP_MSG_LAST = 1,      /* UNIT, REVOKE, CUT: nothing comes after */
     HP_MSG_EXACT = 2,     /* PULL: of `step` and no other */
     HP_MSG_NONFINITE = 4, /* COMMIT: a gradient is not finite; all servers refuse the unit */
-    HP_MSG_FAILED = 8,    /* SHARD, EVALUATED: not done; FAREWELL: not all is well */
+    HP_MSG_FAILED = 8,    /* SHARD, EVALUATED: not done; FAREWELL, END, FAIL: some rank
+                             cannot say goodbye */
     HP_MSG_PUSHED = 16,   /* RETURN, GOODBYE: a server may have what is handed out again */
     HP_MSG_FLAGS = 31
 };

@@ -175,8 +175,9 @@ struct ps_server {
     bool over;         /* END came, or was sent */
     bool leaving;      /* nothing more to do but farewells */
     bool lossy;        /* a worker is lost */
-    int vacant;        /* places of workers that no spare has taken; server 0 */
-    double looked;     /* when server 0 last looked who speaks */
+    bool crippled; /* some rank cannot say goodbye: the run has failed, and nobody waits for all */
+    int vacant;    /* places of workers that no spare has taken; server 0 */
+    double looked; /* when server 0 last looked who speaks */
     ps_peers_t peers;
     bool abandoned;      /* some rank never said goodbye */
     bool serving;        /* it has begun */

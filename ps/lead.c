@@ -387,7 +387,9 @@ static void drained(ps_server_t *s) {
 }
 
 static void tell_end(ps_server_t *s, int rank) {
-    const hp_message_t m = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
+    const hp_message_t m = {.kind = HP_MSG_END,
+                            .flags = s->crippled ? HP_MSG_FAILED : 0,
+                            .count = (uint32_t)s->verdict};
     ps_send(s, rank, &m, s->why.text, s->verdict == HP_OK ? 0 : strnlen(s->why.text, 1024));
 }
 
@@ -397,6 +399,9 @@ static void end(ps_server_t *s) {
     if (l->last_written) /* what had to stay for an evaluation */
         hp_checkpoint_prune(s->options->run, l->step > s->step_base ? l->step : s->step_base,
                             s->options->config->checkpoint.keep, ps_valid_spare(s));
+    if (s->verdict != HP_OK)
+        s->crippled = s->crippled || s->lossy || s->peers.lost_count > 0 || s->verdict == HP_PEER ||
+                      s->verdict == HP_TRANSPORT;
     l->phase = ENDED;
     l->end_limit = hp_clock() + ps_server_patience(s);
     s->over = true;
@@ -585,6 +590,7 @@ void ps_lead_mail(ps_server_t *s, int from, const hp_message_t *m, const void *p
         shard_reported(s, from, m, payload);
         break;
     case HP_MSG_FAIL:
+        s->crippled = s->crippled || (m->flags & HP_MSG_FAILED) != 0;
         ps_server_fail(s, m->count > HP_OK && m->count < HP_STATUS_COUNT ? m->count : HP_PEER,
                        "server %d on %s: %.*s", from, hp_transport_peer_host(s->transport, from),
                        (int)m->length, (const char *)payload);

@@ -86,7 +86,8 @@ static void lose_lead(ps_server_t *s, double silent) {
         s->verdict = hp_fail(&s->why, HP_PEER, "server 0 (rank 0) on %s is lost: silent for %.1f s",
                              hp_transport_peer_host(s->transport, 0), silent);
     hp_log(s->options->log, HP_LOG_ERROR, "the run ends: %s", s->why.text);
-    const hp_message_t end = {.kind = HP_MSG_END, .count = (uint32_t)s->verdict};
+    const hp_message_t end = {
+        .kind = HP_MSG_END, .flags = HP_MSG_FAILED, .count = (uint32_t)s->verdict};
     for (int i = 0; i < s->workers; i++)
         if (s->worker[i].presence == PS_PRESENT)
             ps_send(s, ps_worker_rank(s, i), &end, s->why.text, strnlen(s->why.text, 1024));

@@ -106,6 +106,7 @@ static void worker_mail(ps_server_t *s, int worker, const hp_message_t *m, const
 static void ended(ps_server_t *s, const hp_message_t *m, const void *payload) {
     s->over = true;
     if (m->count == HP_OK) return;
+    s->crippled = s->crippled || (m->flags & HP_MSG_FAILED) != 0;
     if (s->verdict == HP_OK) {
         s->verdict = m->count < HP_STATUS_COUNT ? m->count : HP_PEER;
         hp_fail(&s->why, s->verdict, "%.*s", (int)m->length, (const char *)payload);
@@ -328,6 +329,7 @@ static hp_status_t create(ps_server_t *s, hp_error_t *err) {
 /* It could not begin: the others are told, so that they do not wait. */
 static void tell_failure(ps_server_t *s, const hp_error_t *err) {
     hp_message_t m = {.kind = s->rank == 0 ? HP_MSG_END : HP_MSG_FAIL,
+                      .flags = HP_MSG_FAILED,
                       .count = (uint32_t)err->status};
     size_t length = strnlen(err->text, 1024);
     s->failed = true;
@@ -409,7 +411,8 @@ static bool farewells(ps_server_t *s) {
             w->owes_drained = false;
         }
         if (w->owes_farewell && !busy_with(s, i)) {
-            const hp_message_t m = {.kind = HP_MSG_FAREWELL, .flags = s->lossy ? HP_MSG_FAILED : 0};
+            const hp_message_t m = {.kind = HP_MSG_FAREWELL,
+                                    .flags = s->lossy || s->crippled ? HP_MSG_FAILED : 0};
             ps_send(s, ps_worker_rank(s, i), &m, NULL, 0);
             w->owes_farewell = false;
         }
@@ -460,7 +463,7 @@ static bool loop(ps_server_t *s) {
         if (n > 0) busy_since = now;
         if (n == 0) hp_transport_wait(s->transport, WAIT_US, now - busy_since > 1);
     }
-    return all_gone(s) && !s->abandoned && !s->lossy && s->peers.lost_count == 0;
+    return all_gone(s) && !s->abandoned && !s->lossy && !s->crippled && s->peers.lost_count == 0;
 }
 
 static void say_hello(ps_server_t *s) {
@@ -510,7 +513,7 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     outcome->step = s->sync ? ps_order_step(s) : s->step_base + s->made;
     if (s->lead != NULL) ps_lead_outcome(s, outcome);
     outcome->seconds = hp_clock() - s->began;
-    outcome->clean = clean && s->verdict == HP_OK; /* after a failure workers just leave */
+    outcome->clean = clean;
     outcome->lead_lost = s->peers.lead_lost;
     if (s->verdict != HP_OK && err != NULL) *err = s->why;
     st = s->verdict;

@@ -184,7 +184,9 @@ hp_status_t wk_client_close(wk_client_t *c, bool *clean_p, bool *lead_lost_p, hp
     hp_transport_wake(c->transport);
     pthread_join(c->thread, NULL);
     hp_status_t st = well(c) ? HP_OK : failure(c, err);
-    if (clean_p != NULL) *clean_p = st == HP_OK && !c->lossy;
+    if (clean_p != NULL)
+        *clean_p = (st == HP_OK || c->why.told) && c->parted && !c->lossy && c->pushes == 0 &&
+                   c->pulls == 0;
     if (lead_lost_p != NULL) *lead_lost_p = c->lead_lost;
     if (c->pushes > 0 || c->pulls > 0) return st; /* their buffers must stay */
     destroy(c);

@@ -78,6 +78,7 @@ struct wk_client {
     uint32_t incarnation;
     bool fenced;          /* given up by server 0: comes back when nothing of a unit is under way */
     bool lossy;           /* some rank is lost */
+    bool parted;          /* all servers have answered the goodbye */
     bool over;            /* the run has ended well without this worker, which had been given up */
     double beat;          /* when the last sign of life was sent */
     double heard, looked; /* of server 0's life: the last sign, the last look */

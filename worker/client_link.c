@@ -370,6 +370,7 @@ static void refused(wk_client_t *c, int from, const hp_message_t *m, const void 
     bool first = c->failed == HP_OK;
     wk_client_fail(c, st, "server %d: %.*s", from, (int)m->length, (const char *)payload);
     if (first) c->why.told = m->kind == HP_MSG_END;
+    c->lossy = c->lossy || (m->flags & HP_MSG_FAILED) != 0;
 }
 
 static void mail(void *context, int from, const hp_message_t *m, const void *payload) {
@@ -534,7 +535,8 @@ static void finish(wk_client_t *c) {
     pthread_mutex_unlock(&c->lock);
     for (double limit = hp_clock() + 1; c->pulls > 0 && hp_clock() < limit;)
         if (hp_transport_progress(c->transport) == 0) hp_transport_wait(c->transport, 1000, false);
-    if (!all_said_farewell(c)) {
+    c->parted = all_said_farewell(c);
+    if (!c->parted) {
         pthread_mutex_lock(&c->lock);
         wk_client_fail(c, HP_PEER, "a server does not answer the goodbye");
         pthread_mutex_unlock(&c->lock);

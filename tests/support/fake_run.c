@@ -66,6 +66,7 @@ void fake_again(fake_t *f, int servers, int workers, int64_t steps) {
     f->resume = "last";
     f->gather = false;
     f->stop_after = f->quit_after = 0;
+    atomic_store(&f->parted, 0);
     for (int i = 0; i < FAKE_WORKERS; i++) atomic_store(&f->done[i], 0);
 }
 
@@ -215,7 +216,9 @@ static hp_status_t run_worker(fake_t *f, hp_transport_t *t, int worker, hp_error
     hp_status_t st = work(f, c, worker, err);
     atomic_store(&f->done[worker], INT_MAX);
     hp_error_t closing;
-    hp_status_t closed = wk_client_close(c, NULL, NULL, &closing);
+    bool clean = false;
+    hp_status_t closed = wk_client_close(c, &clean, NULL, &closing);
+    if (clean) atomic_fetch_add(&f->parted, 1);
     if (st == HP_OK && closed != HP_OK) *err = closing;
     return st == HP_OK ? closed : st;
 }

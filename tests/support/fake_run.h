@@ -48,6 +48,7 @@ typedef struct {
     hp_error_t err;       /* of the rank that failed first */
     int spoken;           /* ranks that failed and were not told of it: each says a line */
     atomic_int pending;   /* messages that no rank waited for */
+    atomic_int parted;    /* workers that may leave in good order */
     uint64_t sent;        /* messages of the endpoint that loses one */
 } fake_t;
 
