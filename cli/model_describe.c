@@ -42,6 +42,7 @@ static void put_tokenizer(yajl_gen gen, const char *name) {
         put_bool(gen, "keep_case", t->keep_case);
         put_bool(gen, "drop_last", t->drop_last);
         put_bool(gen, "plain", t->plain);
+        if (t->treebank != 0) put_text(gen, "nltk", wk_treebank_version(t->treebank));
     }
     yajl_gen_map_close(gen);
 }

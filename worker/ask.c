@@ -81,7 +81,7 @@ void wk_ask_close(wk_ask_t *ask) {
 static hp_status_t tokenise(const wk_ask_t *ask, const char *question, int32_t *token,
                             int *tokens_p, int *unknown_p, hp_error_t *err) {
     void *text = NULL;
-    HP_TRY(hp_allocate(&text, wk_tokens_room(question), 1, "words", err));
+    HP_TRY(hp_allocate(&text, wk_tokens_room(ask->tokenizer, question), 1, "words", err));
     int n = wk_tokenize(ask->tokenizer, question, text);
     const char *word = text;
     *unknown_p = 0;

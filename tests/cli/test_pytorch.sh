@@ -39,7 +39,8 @@ for i in range(24):
     open(f"{work}/clevr/images/train/CLEVR_train_{i:06d}.png", "wb").write(png)
     for k in range(3):
         text = random.Random(i * 3 + k).choice(["What's on the man's T-shirt?", "Is it red/blue - or green?", "How many?",
-                                                "What colour is the large metal thing, next to it; or not?"])
+                                                "What colour is the large metal thing, next to it; or not?",
+                                                "Isn't this \"the dogs' house\"?"])
         answer = ["yes", "no", "2", "red"][(i * 7 + k) % 4]
         questions.append({"question_id": len(questions), "image_id": i, "question": text})
         annotations.append({"question_id": len(annotations), "image_id": i, "question_type": "t", "answer_type": "other",
@@ -60,6 +61,14 @@ ln -s boxes "$work/plain"
 # shellcheck disable=SC2086
 "$HANPS" $vqa --features "$work/boxes" --layout ncellsc --tokenizer mcan --out "$work/s.boxes" >"$work/out" 2>&1 ||
     fail "$(cat "$work/out")"
+# Where nltk is: the tokeniser that follows its version.
+nltk=$("$python" -c 'import nltk; print("nltk" if tuple(map(int, nltk.__version__.split("."))) > (3, 10) else "nltk3.9")' 2>/dev/null)
+if [ -n "$nltk" ]; then
+    # shellcheck disable=SC2086
+    "$HANPS" $vqa --features "$work/boxes" --layout ncellsc --tokenizer "$nltk" --out "$work/s.quoted" >"$work/out" 2>&1 ||
+        fail "$(cat "$work/out")"
+    ln -s boxes "$work/quoted"
+fi
 "$HANPS" data import clevr "$work/clevr" --size 18x14 --out "$work/s.clevr" >"$work/out" 2>&1 || fail "$(cat "$work/out")"
 
 cat >"$work/base.yaml" <<END
@@ -86,7 +95,7 @@ compare() { # a name, the store, then assignments
         "$HANPS" export "$work/run" --format $format --out "$work/m.$format" >"$work/out" || fail "$name: export"
     done
     "$HANPS" eval "$work/run" --predictions "$work/p.jsonl" --logits >"$work/out" 2>&1 || fail "$name: $(cat "$work/out")"
-    PYTHONPATH=$work "$python" -W ignore - "$work" "$name" "$store" <<'END' || fail "$name"
+    PYTHONPATH=$work:${PYTHONPATH:-} "$python" -W ignore - "$work" "$name" "$store" <<'END' || fail "$name"
 import json, sys
 import numpy as np, torch
 from module import load
@@ -127,6 +136,7 @@ compare relation,han grid model.aggregate.kind=relation
 compare relation,straight_through boxes model.attention.kind=straight_through model.aggregate.kind=relation
 compare concat grid model.attention.kind=all model.aggregate.kind=concat
 compare plain,1hop plain model.attention.kind=soft model.attention.hops=1
+[ -z "$nltk" ] || compare "$nltk,1hop" quoted model.attention.kind=soft model.attention.hops=1
 compare 0layers boxes model.image.layers=0 model.attention.kind=image_only
 compare lowest grid model.attention.kind=lowest 'model.classifier.layers=[]'
 compare cnn+bn clevr model.image.trunk=cnn 'model.image.filters=[6, 8]' data.coords=xy

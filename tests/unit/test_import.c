@@ -534,14 +534,46 @@ static void test_tokenizers(void **state) {
         {"split", "What's in/on it? (a-b)", "What|'|s|in|/|on|it|?|(|a|-|b|)"},
         {"split", "1+1=[2] \\ 50%", "1|+|1|=|[|2|]|\\|50|%"},
         {"spaces", "What 's in it ?  Do n't", "What|'s|in|it|?|Do|n't"},
+        {"nltk", "What's on the man's T-shirt?", "what|'s|on|the|man|'s|t-shirt|?"},
+        {"nltk", "Aren't these the DOGS' toys?", "are|n't|these|the|dogs|'|toys|?"},
+        {"nltk", "Does the sign say 'stop'?", "does|the|sign|say|'|stop|'|?"},
+        {"nltk3.9", "Does the sign say 'stop'?", "does|the|sign|say|'stop|'|?"},
+        {"nltk", "Is 'a' or 'tis on it?", "is|'|a|'|or|'|tis|on|it|?"},
+        {"nltk3.9", "Is 'a' or 'tis on it?", "is|'|a|'|or|'t|is|on|it|?"},
+        {"nltk", "\"Hi\" (\"you\") say ''so''?", "``|hi|''|(|``|you|''|)|say|``|so|''|?"},
+        {"nltk", "Is it 3:00, 3,000 or a,b at the U.S.?",
+         "is|it|3:00|,|3,000|or|a|,|b|at|the|u.s.|?"},
+        {"nltk", "It is a. dot. (It says \"the end.\")",
+         "it|is|a.|dot.|(|it|says|``|the|end|.|''|)"},
+        {"nltk", "One dot. Two.. dots...", "one|dot.|two|..|dots|..."},
+        {"nltk", "I cannot, gimme more'n a lemon; wanna?",
+         "i|can|not|,|gim|me|more|'n|a|lemon|;|wan|na|?"},
+        {"nltk", "50% of [$5] a--b @x #1 <c> & *", "50|%|of|[|$|5|]|a|--|b|@|x|#|1|<|c|>|&|*"},
+        {"nltk",
+         "\xc2\xab\xc3\x89t\xc3\xa9\xc2\xbb, it\xe2\x80\x99s\xc2\xa0\xe2\x80\x9cok.\xe2\x80\x9d",
+         "\xc2\xab|\xc3\xa9t\xc3\xa9|\xc2\xbb|,|it|\xe2\x80\x99|s|\xe2\x80\x9c|ok|.|\xe2\x80\x9d"},
+        {"nltk",
+         "red\xe2\x80\x94"
+         "blue",
+         "red|\xe2\x80\x94|blue"},
+        {"nltk3.9",
+         "red\xe2\x80\x94"
+         "blue",
+         "red\xe2\x80\x94"
+         "blue"},
+        {"nltk", "a,\xd9\xa3 '\xc2\xbd", "a,\xd9\xa3|'\xc2\xbd"}, /* \\d, and no \\w */
+        {"nltk", "a\t's\n", "a|'s"},
+        {"nltk", "\x80'\xff\xe2\x80", "\x80'\xff\xe2\x80"}, /* not UTF-8 */
+        {"nltk", "", ""},
         {"words", "  \t\n", ""},
         {"words", "na\xc3\xafve CAF\xc3\x89", "na\xc3\xafve|caf\xc3\x89"},
         {"words", "'s's", "'s|'s"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char out[256], joined[512] = "";
-        assert_true(wk_tokens_room(table[i].text) <= sizeof out);
-        int n = wk_tokenize(wk_tokenizer_find(table[i].name), table[i].text, out);
+        const wk_tokenizer_t *tokenizer = wk_tokenizer_find(table[i].name);
+        assert_true(wk_tokens_room(tokenizer, table[i].text) <= sizeof out);
+        int n = wk_tokenize(tokenizer, table[i].text, out);
         const char *word = out;
         for (int k = 0; k < n; k++, word += strlen(word) + 1) {
             if (k) strcat(joined, "|");
@@ -549,7 +581,7 @@ static void test_tokenizers(void **state) {
         }
         assert_string_equal(joined, table[i].words);
     }
-    assert_null(wk_tokenizer_find("nltk"));
+    assert_null(wk_tokenizer_find("spacy"));
 }
 
 static int set_up(void **state) {

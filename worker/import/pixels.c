@@ -101,7 +101,7 @@ static const char *text_of(const job_t *job, uint32_t number) {
 
 static hp_status_t make_room(job_t *job, hp_error_t *err) {
     for (uint32_t i = 0; i < job->set->strings.count; i++) {
-        size_t room = wk_tokens_room(text_of(job, i));
+        size_t room = wk_tokens_room(job->options->tokenizer, text_of(job, i));
         if (room > job->room) job->room = room;
     }
     void *p = NULL, *q = NULL;

@@ -89,20 +89,24 @@ void wk_strings_release(wk_strings_t *set) {
 
 const wk_tokenizer_t *wk_tokenizers(void) {
     static const wk_tokenizer_t table[] = {
-        {"words", ".,!?\"()*#:;$@`", "-/", "", true, false, false, false, "the default"},
-        {"ban", ",?", "", "", true, false, false, false, "bottom-up-attention-vqa, BAN"},
-        {"mcan", ".,'!?\"()*#:;", "-/", "", false, false, false, false, "MCAN, openvqa"},
-        {"mcb", "?!'\"$:@(),.;", "-/", "", false, false, false, false, "MCB, MUTAN"},
-        {"kazemi", "", "", "", false, false, true, false,
+        {"words", ".,!?\"()*#:;$@`", "-/", "", true, false, false, false, 0, "the default"},
+        {"ban", ",?", "", "", true, false, false, false, 0, "bottom-up-attention-vqa, BAN"},
+        {"mcan", ".,'!?\"()*#:;", "-/", "", false, false, false, false, 0, "MCAN, openvqa"},
+        {"mcb", "?!'\"$:@(),.;", "-/", "", false, false, false, false, 0, "MCB, MUTAN"},
+        {"kazemi", "", "", "", false, false, true, false, 0,
          "pytorch-vqa (show, ask, attend, answer)"},
-        {"kaihua", "", "", "", false, false, true, true,
+        {"kaihua", "", "", "", false, false, true, true, 0,
          "KaihuaTang's VQA2.0-Recent-Approachs-2018"},
-        {"iep", "?.", "", ";,", false, true, false, false, "clevr-iep"},
-        {"punctuation", "", "", ".,;:!?\"()", false, false, false, false, "every mark is a word"},
-        {"split", "", "", "-.\"',:?!$#@~()*&^%;[]/\\+<>=", false, true, false, false,
+        {"iep", "?.", "", ";,", false, true, false, false, 0, "clevr-iep"},
+        {"punctuation", "", "", ".,;:!?\"()", false, false, false, false, 0,
+         "every mark is a word"},
+        {"split", "", "", "-.\"',:?!$#@~()*&^%;[]/\\+<>=", false, true, false, false, 0,
          "VQA_LSTM_CNN and HieCoAttenVQA's split at marks, which stay"},
-        {"spaces", "", "", "", false, true, false, false, "for words another program has made"},
-        {NULL, NULL, NULL, NULL, false, false, false, false, NULL},
+        {"nltk", "", "", "", false, false, false, false, WK_TREEBANK_3_10,
+         "NLTK 3.10's word_tokenize(text.lower())"},
+        {"nltk3.9", "", "", "", false, false, false, false, WK_TREEBANK_3_9, "that of NLTK 3.9"},
+        {"spaces", "", "", "", false, true, false, false, 0, "for words another program has made"},
+        {NULL, NULL, NULL, NULL, false, false, false, false, 0, NULL},
     };
     return table;
 }
@@ -113,9 +117,13 @@ const wk_tokenizer_t *wk_tokenizer_find(const char *name) {
     return NULL;
 }
 
-size_t wk_tokens_room(const char *text) { return 2 * strlen(text) + 2; }
+size_t wk_tokens_room(const wk_tokenizer_t *t, const char *text) {
+    size_t bytes = strlen(text);
+    return t->treebank != 0 ? wk_treebank_room(bytes) : 2 * bytes + 2;
+}
 
 int wk_tokenize(const wk_tokenizer_t *t, const char *text, char *out) {
+    if (t->treebank != 0) return wk_treebank(t->treebank, text, out);
     int words = 0;
     bool inside = false;
     const char *end = text + strlen(text);

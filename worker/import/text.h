@@ -3,6 +3,7 @@
 #define WK_TEXT_H
 
 #include "common/status.h"
+#include "worker/import/treebank.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,19 +29,21 @@ void wk_strings_release(wk_strings_t *set);
 
 /* A tokeniser is data: take away the last character, lower-case ASCII letters, put a space before
  * every 's, delete some characters, turn others into spaces or into words of their own, split at
- * white space. Bytes above 127 stay; `plain` leaves ASCII letters, digits and spaces alone. */
+ * white space. Bytes above 127 stay; `plain` leaves ASCII letters, digits and spaces alone. Those
+ * with `treebank` are NLTK's instead, whose rules have a file of their own. */
 typedef struct {
     const char *name, *deleted, *spaced, *separate;
     bool possessive, keep_case, drop_last, plain;
-    const char *source; /* where the rule comes from */
+    wk_treebank_t treebank; /* 0: the above */
+    const char *source;     /* where the rule comes from */
 } wk_tokenizer_t;
 
 const wk_tokenizer_t *wk_tokenizers(void);                 /* ends with a NULL name */
 const wk_tokenizer_t *wk_tokenizer_find(const char *name); /* NULL: none of this name */
 
 /* Writes the words of `text` to `out`, each ended by NUL; returns how many there are. `out` holds
- * wk_tokens_room(text) bytes. */
-size_t wk_tokens_room(const char *text);
+ * wk_tokens_room(tokenizer, text) bytes. */
+size_t wk_tokens_room(const wk_tokenizer_t *tokenizer, const char *text);
 int wk_tokenize(const wk_tokenizer_t *tokenizer, const char *text, char *out);
 
 /* Counts, and their largest first; equal counts in the order of their bytes. */

@@ -216,7 +216,7 @@ static hp_status_t count_answers(wk_vqa_job_t *job, int first, int end, hp_error
 }
 
 static hp_status_t room_for_tokens(wk_vqa_job_t *job, const char *text, hp_error_t *err) {
-    size_t room = wk_tokens_room(text);
+    size_t room = wk_tokens_room(job->import->tokenizer, text);
     if (room <= job->token_room) return HP_OK;
     void *p = NULL;
     HP_TRY(hp_allocate(&p, room * 2, 1, "words", err));
