@@ -5,6 +5,7 @@
 #include "common/config.h"
 #include "common/store.h"
 #include "tests/support/made_checkpoint.h"
+#include "worker/import/text.h"
 #include "worker/vectors.h"
 
 #include <fcntl.h>
@@ -88,6 +89,37 @@ static hp_status_t read_vectors(hp_error_t *err) {
                            err);
 }
 
+static void fail(const char *what, const hp_error_t *err) {
+    fprintf(stderr, "fuzz %s: %s: %s\n", target->name, what, err != NULL ? err->text : "");
+    abort();
+}
+
+/* The words of the text by every tokeniser: none is empty, and the room is enough. */
+static hp_status_t read_words(hp_error_t *err) {
+    enum { MOST = 1 << 17, GUARD = 16 };
+    static char text[MOST];
+    static const char guard[GUARD] = "0123456789abcde";
+    char path[PATH_BYTES];
+    (void)err;
+    FILE *in = fopen(in_folder("words.txt", path), "rb");
+    if (in == NULL) abort();
+    text[fread(text, 1, sizeof text - 1, in)] = '\0';
+    fclose(in);
+    for (const wk_tokenizer_t *t = wk_tokenizers(); t->name != NULL; t++) {
+        size_t room = wk_tokens_room(t, text);
+        char *out = malloc(room + GUARD);
+        if (out == NULL) abort();
+        memcpy(out + room, guard, GUARD);
+        int words = wk_tokenize(t, text, out);
+        const char *word = out;
+        for (; words > 0; words--, word += strlen(word) + 1)
+            if (word >= out + room || *word == '\0') fail(t->name, NULL);
+        if (memcmp(out + room, guard, GUARD) != 0) fail("more than the room", NULL);
+        free(out);
+    }
+    return HP_OK;
+}
+
 #define VQA       "import", "vqa", "--out", "@store", "--questions", "@q.json"
 #define ANSWERED  VQA, "--annotations", "@a.json"
 #define FOLDER(p) ANSWERED, "--features", "@features", "--names", p
@@ -142,6 +174,7 @@ static const target_t targets[] = {
     {"import_weights", "weights", cli_import_weights, NULL, {WEIGHTS, "--config", "@config.yaml"}},
     {"description", "weights.json", cli_import_weights, NULL, {WEIGHTS}},
     {"vectors", "vectors.txt", NULL, read_vectors, {NULL}},
+    {"words", "words.txt", NULL, read_words, {NULL}},
     {"png",
      "pixels/1.png",
      cli_data,
@@ -194,6 +227,7 @@ const char *const fuzz_target_names[TARGETS + 1] = {"questions",
                                                     "import_weights",
                                                     "description",
                                                     "vectors",
+                                                    "words",
                                                     "png",
                                                     "jpeg",
                                                     "clevr",
@@ -204,11 +238,6 @@ const char *const fuzz_target_names[TARGETS + 1] = {"questions",
                                                     "store",
                                                     "checkpoint",
                                                     NULL};
-
-static void fail(const char *what, const hp_error_t *err) {
-    fprintf(stderr, "fuzz %s: %s: %s\n", target->name, what, err != NULL ? err->text : "");
-    abort();
-}
 
 static void write_bytes(const char *name, const void *data, size_t bytes) {
     char path[PATH_BYTES];
