@@ -70,7 +70,7 @@ done < <(find configs -name '*.yaml' | sort)
 
 # The paper's rows, and the same models elsewhere.
 for name in vqacp/{{han-sum-{16,32,48,64},sum,han-pairwise-{16,32,48},pairwise,adahan-sum,adahan-pairwise,san,san-pos},han-sum-{16,32,48}-0layers,simple-han,simple-san} \
-    clevr/{rn,han-rn,han-sum,st-rn,han-sum-large,han-rn-large} sort-of-clevr/{cnn-mlp,rn,han-rn,han-sum,st-rn} \
+    clevr/{rn,han-rn,han-sum,st-rn,han-sum-large,han-rn-large} sort-of-clevr/{cnn-mlp,rn,han-rn,han-sum,st-rn,small} \
     nlvr/{han-rn,han-sum} daquar/{all-sum,han-sum,han-pairwise,adahan-sum,adahan-pairwise} demo; do
     [ -n "${of[configs/$name.yaml]:-}" ] || failed "configs/$name.yaml is missing, or its number of parameters"
 done
