@@ -148,6 +148,8 @@ static void test_page(void **state) {
     if (wk_report(2, run, out, &err) != HP_OK) fail_msg("%s", err.text);
     fclose(out);
     assert_non_null(strstr(text, "2 runs"));
+    assert_non_null(strstr(text, "id=\"x1\" checked")); /* by time */
+    assert_null(strstr(text, "id=\"x0\" checked"));
     assert_null(strstr(text, "<b>/"));
     assert_non_null(strstr(text, "/&lt;b&gt;</td>"));
     assert_non_null(strstr(text, "valid <b>61.75</b>")); /* the newest */
