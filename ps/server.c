@@ -463,7 +463,7 @@ static bool loop(ps_server_t *s) {
         if (n > 0) busy_since = now;
         if (n == 0) hp_transport_wait(s->transport, WAIT_US, now - busy_since > 1);
     }
-    return all_gone(s) && !s->abandoned && !s->lossy && !s->crippled && s->peers.lost_count == 0;
+    return all_gone(s) && !s->abandoned && !s->lossy && s->peers.lost_count == 0;
 }
 
 static void say_hello(ps_server_t *s) {
@@ -513,7 +513,7 @@ hp_status_t ps_server_run(const ps_server_options_t *options, ps_outcome_t *outc
     outcome->step = s->sync ? ps_order_step(s) : s->step_base + s->made;
     if (s->lead != NULL) ps_lead_outcome(s, outcome);
     outcome->seconds = hp_clock() - s->began;
-    outcome->clean = clean;
+    outcome->clean = clean && !s->crippled;
     outcome->lead_lost = s->peers.lead_lost;
     if (s->verdict != HP_OK && err != NULL) *err = s->why;
     st = s->verdict;
