@@ -70,6 +70,10 @@ void fake_again(fake_t *f, int servers, int workers, int64_t steps) {
     for (int i = 0; i < FAKE_WORKERS; i++) atomic_store(&f->done[i], 0);
 }
 
+bool fake_all_parted(fake_t *f) {
+    return f->outcome.clean && atomic_load(&f->parted) == f->workers;
+}
+
 void fake_end(fake_t *f) {
     char command[300];
     snprintf(command, sizeof command, "rm -rf '%s'", f->run);

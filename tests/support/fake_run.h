@@ -58,6 +58,10 @@ void fake_begin(fake_t *f, hp_consistency_t consistency, int servers, int worker
 void fake_again(fake_t *f, int servers, int workers, int64_t steps);
 void fake_end(fake_t *f); /* removes the folder */
 
+/* All ranks may leave in good order, also where the run has failed: a launcher that must end ranks
+ * whose connections are broken can hang itself. */
+bool fake_all_parted(fake_t *f);
+
 /* All ranks as threads over the loopback. The first failure of a rank. */
 hp_status_t fake_loopback(fake_t *f);
 /* This rank's part over any transport. */

@@ -13,18 +13,11 @@
 
 #include <cmocka.h>
 
-/* All ranks may leave in good order, also where the run has failed: a launcher that must end ranks
- * whose connections are broken can hang itself. */
-static void all_parted(fake_t *f) {
-    assert_true(f->outcome.clean);
-    assert_int_equal(atomic_load(&f->parted), f->workers);
-}
-
 static void run_well(fake_t *f) {
     hp_status_t st = fake_loopback(f);
     if (st != HP_OK) fail_msg("%s: %s", hp_status_name(st), f->err.text);
     assert_int_equal(atomic_load(&f->pending), 0);
-    all_parted(f);
+    assert_true(fake_all_parted(f));
     assert_int_equal(f->outcome.units_repeated, 0); /* nothing fails here */
 }
 
@@ -558,7 +551,7 @@ static void test_nonfinite(void **state) {
         f.nonfinite = 8;
         f.config.optimizer.clip_norm = servers == 2 ? 1 : 0;
         assert_int_equal(fake_loopback(&f), HP_NONFINITE);
-        all_parted(&f);
+        assert_true(fake_all_parted(&f));
         assert_int_equal(f.spoken, 1);
         assert_true(f.outcome.step >= 5 && f.outcome.step < 12);
         is_reference(&f, 2, 4);
@@ -567,7 +560,7 @@ static void test_nonfinite(void **state) {
     fake_begin(&f, HP_ASYNC, 2, 1, 50);
     f.nonfinite = 3;
     assert_int_equal(fake_loopback(&f), HP_NONFINITE);
-    all_parted(&f);
+    assert_true(fake_all_parted(&f));
     assert_non_null(strstr(f.err.text, "the gradient of lstm.weight is not finite"));
     is_reference(&f, 1, 3);
     fake_end(&f);
@@ -618,7 +611,7 @@ static void test_oversized(void **state) {
     f.config.optimizer.max_norm = 100;
     f.config.optimizer.max_refused = 7;
     assert_int_equal(fake_loopback(&f), HP_NONFINITE);
-    all_parted(&f);
+    assert_true(fake_all_parted(&f));
     assert_non_null(strstr(f.err.text, "7 units in a row are refused"));
     assert_non_null(strstr(f.err.text, "above optimizer.max_norm 100, most of it in lstm.weight"));
     assert_int_equal(logged(&f, "refused"), f.outcome.step);
