@@ -160,7 +160,7 @@ void wk_trunk_take(wk_model_t *model, int rows) {
         take_conv(model, l);
         work->out[l] = hp_arena_take(arena, n, sizeof(nn_real));
         if (!trunk->batch_norm) continue;
-        nn_batchnorm_take(&work->norm[l], arena, s->filters);
+        nn_batchnorm_take(&work->norm[l], arena, s->filters, positions(s, model->limits.images));
         work->product[l] = hp_arena_take(arena, n, sizeof(nn_real));
         work->mean[l] = hp_arena_take(arena, (size_t)s->filters, sizeof(nn_real));
         work->var[l] = hp_arena_take(arena, (size_t)s->filters, sizeof(nn_real));
@@ -265,9 +265,8 @@ static hp_status_t norm_backward(wk_run_t *run, int l, int rows, nn_real *grad) 
     const wk_trunk_t *trunk = &run->network->trunk;
     wk_trunk_work_t *work = &run->model->trunk;
     const int filters = trunk->conv[l].filters;
-    nn_batchnorm_backward(&work->norm[l], rows, work->product[l], work->out[l], work->mean[l],
-                          work->var[l], wk_weight(run, trunk->gamma[l]), grad,
-                          wk_grad(run, trunk->gamma[l]), wk_grad(run, trunk->bias[l]));
+    nn_batchnorm_backward(&work->norm[l], rows, true, work->product[l], work->mean[l], work->var[l],
+                          grad, wk_grad(run, trunk->gamma[l]), wk_grad(run, trunk->bias[l]));
     /* PyTorch's definition: a step normalises by the biased variance and keeps the unbiased one. */
     const double unbiased = rows > 1 ? rows / (rows - 1.0) : 1;
     move_average(run, trunk->running_mean[l], filters, 1, work->mean[l]);

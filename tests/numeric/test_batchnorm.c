@@ -1,4 +1,5 @@
 /* Batch normalisation: the naive twin, finite differences through the statistics, evaluation. */
+#include "common/gemm.h"
 #include "tests/numeric/check.h"
 #include "tests/numeric/naive.h"
 #include "worker/nn/batchnorm.h"
@@ -19,7 +20,7 @@ static void open_setup(setup_t *t, int rows, bool relu) {
     hp_error_t err;
     for (int pass = 0; pass < 2; pass++) {
         if (pass == 1) assert_int_equal(hp_arena_commit(&t->arena, "batchnorm", &err), HP_OK);
-        nn_batchnorm_take(&t->norm, &t->arena, CHANNELS);
+        nn_batchnorm_take(&t->norm, &t->arena, CHANNELS, rows);
     }
     check_spoil(&t->arena);
     t->x = check_random(t->n, 1, 2);
@@ -57,8 +58,7 @@ static void check_rows(int rows, bool relu) {
     naive_batchnorm(rows, CHANNELS, relu, t.x, t.gamma, t.beta, naive);
     check_close("batchnorm", t.n, t.out, naive, 1e-11);
     memcpy(grad, t.mix, t.n * sizeof *grad);
-    nn_batchnorm_backward(&t.norm, rows, t.x, relu ? t.out : NULL, t.mean, t.var, t.gamma, grad,
-                          grad_gamma, grad_beta);
+    nn_batchnorm_backward(&t.norm, rows, relu, t.x, t.mean, t.var, grad, grad_gamma, grad_beta);
     check_gradient("x", t.x, t.n, grad, loss, &t);
     check_gradient("gamma", t.gamma, CHANNELS, grad_gamma, loss, &t);
     check_gradient("beta", t.beta, CHANNELS, grad_beta, loss, &t);
@@ -75,6 +75,39 @@ static void test_gradients(void **state) {
     check_rows(17, true);
     check_rows(2, false);
     check_rows(1, true); /* the variance is zero: out is beta */
+}
+
+/* More rows than one block: every sum is made of parts. Some of x's gradients, of each block. */
+static void test_blocks(void **state) {
+    (void)state;
+    enum { ROWS = 25000, SOME = 3 };
+    setup_t t;
+    open_setup(&t, ROWS, true);
+    assert_true(t.norm.block < ROWS / 2);
+    nn_real *naive = check_buffer(t.n), *grad = check_buffer(t.n), *again = check_buffer(t.n);
+    nn_real *grad_gamma = check_buffer(CHANNELS), *grad_beta = check_buffer(CHANNELS);
+    loss(&t);
+    naive_batchnorm(ROWS, CHANNELS, true, t.x, t.gamma, t.beta, naive);
+    check_close("batchnorm", t.n, t.out, naive, 1e-11);
+    for (int threads = 1; threads <= 2; threads++) {
+        hp_gemm_set_threads(threads);
+        loss(&t);
+        memcpy(again, grad, t.n * sizeof *grad);
+        memcpy(grad, t.mix, t.n * sizeof *grad);
+        nn_batchnorm_backward(&t.norm, ROWS, true, t.x, t.mean, t.var, grad, grad_gamma, grad_beta);
+    }
+    assert_memory_equal(again, grad, t.n * sizeof *grad); /* for any number of threads */
+    for (int b = 0; b * t.norm.block < ROWS; b++) {
+        const size_t at = (size_t)(b * t.norm.block) * CHANNELS;
+        check_gradient("x", t.x + at, SOME, grad + at, loss, &t);
+    }
+    check_gradient("gamma", t.gamma, CHANNELS, grad_gamma, loss, &t);
+    check_gradient("beta", t.beta, CHANNELS, grad_beta, loss, &t);
+    nn_real *const wide[] = {naive, grad, again};
+    for (int i = 0; i < 3; i++) check_free(wide[i], t.n);
+    check_free(grad_gamma, CHANNELS);
+    check_free(grad_beta, CHANNELS);
+    close_setup(&t);
 }
 
 /* A column that is constant, and one far from zero whose variance must survive. */
@@ -111,8 +144,8 @@ static void test_running(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients),
-                                       cmocka_unit_test(test_statistics),
-                                       cmocka_unit_test(test_running)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_statistics), cmocka_unit_test(test_running)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,11 +14,14 @@
 
 typedef struct {
     int channels;
+    int block;                /* rows whose sums are taken together */
     nn_real *factor, *offset; /* [channels]: out = factor x + offset */
     double *sum[2];           /* [channels] */
+    double *part[2];          /* [blocks][channels]: the sums of each block */
 } nn_batchnorm_t;
 
-void nn_batchnorm_take(nn_batchnorm_t *norm, hp_arena_t *arena, int channels);
+/* For up to so many rows. */
+void nn_batchnorm_take(nn_batchnorm_t *norm, hp_arena_t *arena, int channels, int rows);
 
 /* mean and var (biased: divided by rows) of x [rows][channels]; both [channels]. rows > 0. */
 void nn_batchnorm_statistics(nn_batchnorm_t *norm, int rows, const nn_real *x, nn_real *mean,
@@ -30,12 +33,11 @@ void nn_batchnorm_forward(nn_batchnorm_t *norm, int rows, bool relu, const nn_re
                           const nn_real *mean, const nn_real *var, const nn_real *gamma,
                           const nn_real *beta, nn_real *out);
 
-/* In training. grad [rows][channels] comes in as the gradient of out and leaves as that of x; it
- * passes the ReLU first (`out` is what forward wrote; NULL where there was none). mean and var are
- * x's own statistics. grad_gamma and grad_beta are overwritten. Every row's gradient is dense,
- * wherever it came from: the statistics tie all rows together. */
-void nn_batchnorm_backward(nn_batchnorm_t *norm, int rows, const nn_real *x, const nn_real *out,
-                           const nn_real *mean, const nn_real *var, const nn_real *gamma,
-                           nn_real *grad, nn_real *grad_gamma, nn_real *grad_beta);
+/* In training, after forward of the same x, statistics and relu. grad [rows][channels] comes in as
+ * the gradient of out and leaves as that of x. grad_gamma and grad_beta are overwritten. Every
+ * row's gradient is dense, wherever it came from: the statistics tie all rows together. */
+void nn_batchnorm_backward(nn_batchnorm_t *norm, int rows, bool relu, const nn_real *x,
+                           const nn_real *mean, const nn_real *var, nn_real *grad,
+                           nn_real *grad_gamma, nn_real *grad_beta);
 
 #endif

@@ -64,12 +64,16 @@ static void mask_columns(void *context, int64_t begin, int64_t end) {
                  p->x + begin, p->sum + begin);
 }
 
+void nn_mask_and_sum(int rows, int width, const nn_real *out, nn_real *grad, nn_real *sum) {
+    pass_t pass = {.rows = rows, .width = width, .y = out, .x = grad, .sum = sum};
+    hp_parallel(width, hp_parallel_rows(rows), mask_columns, &pass);
+}
+
 int64_t nn_linear_backward_weight(int rows, int in_width, int out_width, const nn_real *in,
                                   const nn_real *out, nn_real *grad_out, nn_real *grad_weight,
                                   nn_real *grad_bias) {
     memset(grad_bias, 0, (size_t)out_width * sizeof *grad_bias);
-    pass_t pass = {.rows = rows, .width = out_width, .y = out, .x = grad_out, .sum = grad_bias};
-    hp_parallel(out_width, hp_parallel_rows(rows), mask_columns, &pass);
+    nn_mask_and_sum(rows, out_width, out, grad_out, grad_bias);
     return nn_gemm(true, false, out_width, in_width, rows, 1, grad_out, out_width, in, in_width, 0,
                    grad_weight, in_width);
 }

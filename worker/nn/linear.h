@@ -13,6 +13,10 @@
 int64_t nn_linear_forward(int rows, int in_width, int out_width, bool relu, const nn_real *in,
                           const nn_real *weight, const nn_real *bias, nn_real *out);
 
+/* grad [rows][width] passes the ReLU that gave `out` (NULL: there is none), in place, and its rows
+ * are added to sum [width]. */
+void nn_mask_and_sum(int rows, int width, const nn_real *out, nn_real *grad, nn_real *sum);
+
 /* Backward comes in two halves, so that the parameters' gradients can leave before the second.
  *
  * First half: grad_out [rows][out_width] passes the ReLU in place (`out` is what forward wrote;

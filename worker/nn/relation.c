@@ -1,5 +1,6 @@
 #include "worker/nn/relation.h"
 
+#include "common/parallel.h"
 #include "common/vector.h"
 #include "worker/nn/dense.h"
 #include "worker/nn/gemm.h"
@@ -135,47 +136,67 @@ static int64_t layer_forward(const nn_relation_t *relation, const nn_relation_we
                             bias, (nn_array_t){tile->act[l], HP_GEMM_FLOAT});
 }
 
+/* A tile, shared out among threads: by its pairs, or by the columns of what its pairs add up to,
+ * each of which one thread sums in the order of the pairs. */
+typedef struct {
+    const nn_relation_t *relation;
+    const nn_selected_t *selected;
+    const tile_t *tile;
+    const nn_real *from; /* [questions][width of the last layer], or [pairs] of the first */
+    nn_real *to;
+} share_t;
+
+static void pairs_forward(void *context, int64_t begin, int64_t end) {
+    const share_t *s = context;
+    const int h = s->relation->shape.size[0], *row = s->selected->row;
+    for (int t = (int)begin; t < (int)end; t++) {
+        const nn_real *left = nn_row_const(s->relation->row, row[s->tile->left[t]], 2 * h);
+        const nn_real *right = nn_row_const(s->relation->row, row[s->tile->right[t]], 2 * h) + h;
+        const nn_real *question = nn_row_const(s->relation->question, s->tile->question[t], h);
+        add_three(h, left, right, question, nn_row(s->tile->act[0], t, h));
+    }
+}
+
 /* g of a tile's pairs. */
 static int64_t tile_forward(const nn_relation_t *relation, const nn_selected_t *selected,
                             const nn_relation_weights_t *weights, const tile_t *tile) {
     const nn_relation_shape_t *shape = &relation->shape;
-    int h = shape->size[0];
-    for (int t = 0; t < tile->count; t++) {
-        const nn_real *left = nn_row_const(relation->row, selected->row[tile->left[t]], 2 * h);
-        const nn_real *right =
-            nn_row_const(relation->row, selected->row[tile->right[t]], 2 * h) + h;
-        const nn_real *question = nn_row_const(relation->question, tile->question[t], h);
-        add_three(h, left, right, question, nn_row(tile->act[0], t, h));
-    }
+    share_t share = {.relation = relation, .selected = selected, .tile = tile};
+    hp_parallel(tile->count, hp_parallel_rows(shape->size[0]), pairs_forward, &share);
     int64_t madds = 0;
     for (int l = 1; l < shape->layers; l++) madds += layer_forward(relation, weights, tile, l);
     return madds;
 }
 
+/* Each pair's g to its question's sum. */
+static void columns_out(void *context, int64_t begin, int64_t end) {
+    const share_t *s = context;
+    const int wide = nn_relation_out(&s->relation->shape), n = (int)(end - begin);
+    const nn_real *act = s->tile->act[s->relation->shape.layers - 1];
+    for (int t = 0; t < s->tile->count; t++)
+        nn_add(n, nn_row_const(act, t, wide) + begin,
+               nn_row(s->to, s->tile->question[t], wide) + begin);
+}
+
 int64_t nn_relation_forward(nn_relation_t *relation, const nn_selected_t *selected,
                             const nn_relation_weights_t *weights, const nn_relation_in_t *in,
                             nn_real *out) {
-    int wide = nn_relation_out(&relation->shape), last = relation->shape.layers - 1;
+    const int wide = nn_relation_out(&relation->shape);
     memset(out, 0, (size_t)selected->questions * (size_t)wide * sizeof *out);
     relation->kept = count_pairs(selected) <= relation->capacity;
     int64_t madds = project(relation, selected, weights, in), at = 0;
     walk_t walk = {.selected = selected};
     for (tile_t tile; (tile = next_tile(relation, &walk, at)).count > 0;) {
         madds += tile_forward(relation, selected, weights, &tile);
-        for (int t = 0; t < tile.count; t++)
-            nn_add(wide, nn_row(tile.act[last], t, wide), nn_row(out, tile.question[t], wide));
+        share_t share = {.relation = relation, .tile = &tile, .to = out};
+        hp_parallel(wide, hp_parallel_rows(tile.count), columns_out, &share);
         if (relation->kept) at += tile.count;
     }
     return madds;
 }
 
-/* grad passes the ReLU whose output is `act`. */
-HP_VECTOR static void relu_backward(size_t n, const nn_real *restrict act, nn_real *restrict grad) {
-    for (size_t i = 0; i < n; i++) grad[i] = act[i] > 0 ? grad[i] : 0;
-}
-
 /* Layers above the first; grad_pair[0] comes in as the gradient of out of each pair. Returns in
- * *grad_p the gradient of the first layer's sums. */
+ * *grad_p the gradient of what the first layer gives. */
 static int64_t tile_backward(const nn_relation_t *relation, const nn_relation_weights_t *weights,
                              const tile_t *tile, const nn_relation_grads_t *grads,
                              const nn_real **grad_p) {
@@ -184,8 +205,7 @@ static int64_t tile_backward(const nn_relation_t *relation, const nn_relation_we
     int64_t madds = 0;
     for (int l = shape->layers - 1; l > 0; l--) {
         int wide = shape->size[l], in = shape->size[l - 1];
-        relu_backward((size_t)tile->count * (size_t)wide, tile->act[l], grad);
-        for (int t = 0; t < tile->count; t++) nn_add(wide, nn_row(grad, t, wide), grads->bias[l]);
+        nn_mask_and_sum(tile->count, wide, tile->act[l], grad, grads->bias[l]);
         madds += nn_product(relation->engine, true, false, wide, in, tile->count, grad, wide,
                             tile->act[l - 1], NULL, in, true, grads->weight[l], in);
         madds += nn_product(relation->engine, false, false, tile->count, in, wide, grad, wide,
@@ -194,9 +214,41 @@ static int64_t tile_backward(const nn_relation_t *relation, const nn_relation_we
         grad = spare;
         spare = swap;
     }
-    relu_backward((size_t)tile->count * (size_t)shape->size[0], tile->act[0], grad);
     *grad_p = grad;
     return madds;
+}
+
+/* grad_pair[0]: the gradient of out, for each pair. */
+static void pairs_grad(void *context, int64_t begin, int64_t end) {
+    const share_t *s = context;
+    const int wide = nn_relation_out(&s->relation->shape);
+    for (int t = (int)begin; t < (int)end; t++)
+        memcpy(nn_row(s->relation->grad_pair[0], t, wide),
+               nn_row_const(s->from, s->tile->question[t], wide), (size_t)wide * sizeof(nn_real));
+}
+
+/* grad through the ReLU that gave act, added to the three sums. */
+HP_VECTOR static void add_to_three(int n, const nn_real *restrict act, const nn_real *restrict grad,
+                                   nn_real *restrict a, nn_real *restrict b, nn_real *restrict c) {
+    for (int i = 0; i < n; i++) {
+        const nn_real g = act[i] > 0 ? grad[i] : 0;
+        a[i] += g;
+        b[i] += g;
+        c[i] += g;
+    }
+}
+
+/* The first layer's gradient to those of its rows and questions. */
+static void columns_grad(void *context, int64_t begin, int64_t end) {
+    const share_t *s = context;
+    const nn_relation_t *relation = s->relation;
+    const int h = relation->shape.size[0], *row = s->selected->row, n = (int)(end - begin);
+    for (int t = 0; t < s->tile->count; t++)
+        add_to_three(n, nn_row_const(s->tile->act[0], t, h) + begin,
+                     nn_row_const(s->from, t, h) + begin,
+                     nn_row(relation->grad_row, row[s->tile->left[t]], 2 * h) + begin,
+                     nn_row(relation->grad_row, row[s->tile->right[t]], 2 * h) + h + begin,
+                     nn_row(relation->grad_question, s->tile->question[t], h) + begin);
 }
 
 /* The first layer, from grad_row and grad_question. */
@@ -245,16 +297,10 @@ int64_t nn_relation_backward(nn_relation_t *relation, const nn_selected_t *selec
             at += tile.count;
         else
             madds += tile_forward(relation, selected, weights, &tile);
-        for (int t = 0; t < tile.count; t++)
-            memcpy(nn_row(relation->grad_pair[0], t, wide),
-                   nn_row_const(grad_out, tile.question[t], wide), (size_t)wide * sizeof(nn_real));
-        const nn_real *grad;
-        madds += tile_backward(relation, weights, &tile, grads, &grad);
-        for (int t = 0; t < tile.count; t++, grad += h) {
-            nn_add(h, grad, nn_row(relation->grad_row, selected->row[tile.left[t]], 2 * h));
-            nn_add(h, grad, nn_row(relation->grad_row, selected->row[tile.right[t]], 2 * h) + h);
-            nn_add(h, grad, nn_row(relation->grad_question, tile.question[t], h));
-        }
+        share_t share = {relation, selected, &tile, grad_out, NULL};
+        hp_parallel(tile.count, hp_parallel_rows(wide), pairs_grad, &share);
+        madds += tile_backward(relation, weights, &tile, grads, &share.from);
+        hp_parallel(h, hp_parallel_rows(tile.count), columns_grad, &share);
     }
     return madds + project_backward(relation, selected, weights, in, grads);
 }
