@@ -7,6 +7,7 @@
 #   on HOST COMMAND    run a command there
 #   link HOST up|down  its cable
 #   rate HOST RATE     both ways (1gbit); `rate HOST none`
+#   wires MBIT MS      other cables, of such a rate, which delay; there is no way back. Fails where there are no tap devices
 #   kill_host HOST     every process there dies at once
 #   launch OPTION...   deploy/run, or what $with says, on host1, with all hosts, for at most $limit seconds
 #
@@ -73,6 +74,24 @@ rate() {
     [ "$2" = none ] && return
     tc qdisc add dev "$port" root tbf rate "$2" burst 128kb latency 50ms || fail "no rate for $1"
     on "$1" tc qdisc add dev eth0 root tbf rate "$2" burst 128kb latency 50ms || fail "no rate for $1"
+}
+
+wires() {
+    local name pids=()
+    [ -c /dev/net/tun ] || return 1
+    for name in $(awk '{print $1}' "$work/hostfile"); do
+        ip link del "port${name#host}"
+        pids+=("$(cat "$HANPS_HOSTS/$name")")
+    done
+    python3 tests/cluster/wires.py "$1" "$2" "$work/wired" "${pids[@]}" 2>"$work/wires.out" &
+    local switch=$!
+    until [ -e "$work/wired" ]; do
+        kill -0 $switch 2>/dev/null || { cat "$work/wires.out"; return 1; }
+        sleep 0.02
+    done
+    for name in $(awk '{print $1}' "$work/hostfile"); do
+        on "$name" sh -c "ip addr add $network.${name#host}/24 dev eth0 && ip link set eth0 up" || fail "$name"
+    done
 }
 
 # The ids of all processes of a host.
