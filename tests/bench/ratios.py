@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """What servers, checkpoints and a slow worker cost the workers: real runs of W1's shape under deploy/run, in turn.
 
-usage: ratios.py --hanps BUILD/hanps [--workers N] [--servers N] [--seconds S] [--rounds N] [--small] [--json FILE]
+usage: ratios.py --hanps BUILD/hanps [--workers N] [--servers N] [--only CASE,...] [--seconds S] [--rounds N] [--small] [--json FILE]
 
-  communication  examples/s of each worker in async, over that of as many processes at once that do forward and backward
+  communication  the speed of each worker in async, over that of as many processes at once that do forward and backward
                  alone (hanps bench --case own), with as many threads
-  checkpoints    examples/s with a checkpoint every 100 steps, over that with none
-  slow worker    one worker is stopped half of the time, and the others' examples/s are compared with those before:
-                 in async, and beside it in sync
+  checkpoints    the speed with a checkpoint every 100 steps, over that with none
+  slow_worker    one worker is stopped half of the time, and the others' speed is compared with that before:
+                 in async, and beside it in sync (needs two workers)
+
+Speed is GFLOP/s of products, by the log's multiply-adds, and not examples/s: as a model learns, the questions of an image select
+more cells that differ, and an example has more work in it.
 
 Each round runs every case once; the table has the median over the rounds. All ranks are on this machine, and threads is cores
 over ranks: where servers and workers have to share cores, the first ratio has their work in it. Nothing else should run.
@@ -31,14 +34,18 @@ parser.add_argument("--hanps", required=True)
 parser.add_argument("--config", default="configs/bench/W1.yaml")
 parser.add_argument("--workers", type=int, default=2)
 parser.add_argument("--servers", type=int, default=1)
+parser.add_argument("--only", default="communication,checkpoints,slow_worker", metavar="CASE,...", help="of those above")
 parser.add_argument("--seconds", type=float, default=40, help="of a run, after its first fifth (40)")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run: model.precision=bf16")
 parser.add_argument("--small", action="store_true", help="a tiny shape, one round: only to see that it works")
 parser.add_argument("--json")
 args = parser.parse_args()
-if args.workers < 2 or args.servers < 1:
-    sys.exit("ratios.py: --workers 2 and --servers 1 are the least")
+only = args.only.split(",")
+if set(only) - {"communication", "checkpoints", "slow_worker"}:
+    sys.exit(f"ratios.py: --only {args.only}: allowed are communication, checkpoints and slow_worker")
+if args.workers < (2 if "slow_worker" in only else 1) or args.servers < 1:
+    sys.exit("ratios.py: --workers 2 (1 without slow_worker) and --servers 1 are the least")
 if args.small:
     args.rounds, args.seconds = 1, 1
 
@@ -81,7 +88,7 @@ def make_store():
 
 
 def alone():
-    """Examples/s of a worker's forward and backward, while as many processes as there are workers do the same."""
+    """GFLOP/s of a worker's forward and backward, while as many processes as there are workers do the same."""
     command = [args.hanps, "bench", args.config, "--case", "own", *common, f"--set=run.steps={5 if args.small else 20}"]
     files = [f"{work.name}/alone-{w}.json" for w in range(args.workers)]
     processes = [subprocess.Popen(command + ["--json", file] + (["--small"] if args.small else []),
@@ -89,7 +96,7 @@ def alone():
     if any([p.wait() for p in processes]):
         sys.exit("ratios.py: hanps bench failed")
     works = [next(iter(json.load(open(file))["works"].values())) for file in files]
-    return statistics.mean(w["own"]["examples_per_s"] for w in works)
+    return statistics.mean(w["own"]["flop_per_s"] for w in works) * 1e-9
 
 
 class Run:
@@ -124,14 +131,15 @@ class Run:
         return len(self.log(worker))
 
     def rate(self, worker, begin):
-        """Examples/s of the units from `begin` on."""
+        """GFLOP/s of the units from `begin` on."""
         lines = [json.loads(line) for line in self.log(worker)[begin - 1:]]
         if len(lines) < 2:
             self.fail("is too slow to be measured: more --seconds are needed")
-        return sum(line["examples"] for line in lines[1:]) / (lines[-1]["time_s"] - lines[0]["time_s"])
+        work = sum(line["forward_madds"] + line["backward_madds"] for line in lines[1:])
+        return 2e-9 * work / (lines[-1]["time_s"] - lines[0]["time_s"])
 
     def measure(self, workers):
-        """Mean examples/s of workers, from now on."""
+        """Mean GFLOP/s of workers, from now on."""
         begin = [self.units(w) for w in workers]
         time.sleep(args.seconds)
         return statistics.mean(self.rate(w, b) for w, b in zip(workers, begin))
@@ -164,7 +172,7 @@ def half_speed(pid, until):
 
 
 def slowed(consistency):
-    """The others' examples/s while one is slow, over those before."""
+    """The others' speed while one is slow, over that before."""
     this = Run(consistency, "checkpoint.every_steps=0", "checkpoint.every_minutes=0")
     others = range(args.workers - 1)
     time.sleep(args.seconds / 5)
@@ -182,15 +190,19 @@ def slowed(consistency):
 
 
 make_store()
-found = {"communication": [], "checkpoints": [], "slow_worker_async": [], "slow_worker_sync": []}
+found = {}
 for number in range(args.rounds):
-    rates = {"alone": alone(), "none": plain("checkpoint.every_steps=0"), "every": plain(f"checkpoint.every_steps={every}")}
-    found["communication"].append(rates["none"] / rates["alone"])
-    found["checkpoints"].append(rates["every"] / rates["none"])
-    found["slow_worker_async"].append(slowed("async"))
-    found["slow_worker_sync"].append(slowed("sync"))
-    print(f"round {number + 1}: forward and backward alone {rates['alone']:.1f}, with servers {rates['none']:.1f}, with checkpoints "
-          f"{rates['every']:.1f} examples/s a worker", flush=True)
+    rates = {"with servers": plain("checkpoint.every_steps=0")}
+    if "communication" in only:
+        rates["forward and backward alone"] = alone()
+        found.setdefault("communication", []).append(rates["with servers"] / rates["forward and backward alone"])
+    if "checkpoints" in only:
+        rates["with checkpoints"] = plain(f"checkpoint.every_steps={every}")
+        found.setdefault("checkpoints", []).append(rates["with checkpoints"] / rates["with servers"])
+    if "slow_worker" in only:
+        for mode in "async", "sync":
+            found.setdefault(f"slow_worker_{mode}", []).append(slowed(mode))
+    print(f"round {number + 1}: GFLOP/s a worker", ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()), flush=True)
 
 titles = {"communication": "with servers, over forward and backward alone (async)",
           "checkpoints": f"a checkpoint every {every} steps, over none (async)",
