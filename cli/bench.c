@@ -24,7 +24,8 @@ static const char usage[] =
     "Then, with the first CONFIG that reads features, the whole of training: one server and one\n"
     "worker in one process, from a store in TMPDIR; evaluation from that store, beside forward "
     "alone;\n"
-    "and the parameter server alone, with a worker that computes nothing.\n\n"
+    "the parameter server alone, with a worker that computes nothing; and the passes over arrays\n"
+    "between the products, by the bytes that they must move, beside memcpy.\n\n"
     "  --case NAME  forward and backward of this case alone: own, as the model selects, or where "
     "it\n"
     "               selects a number of cells: same, different, all, own_ungrouped, all_ungrouped\n"
@@ -121,6 +122,10 @@ static hp_status_t run(const options_t *options, cli_bench_report_t *report, hp_
         if (!report->work[i].features) continue;
         HP_TRY(load(options, options->config[i], &config, err));
         HP_TRY(whole(options, &config, &report->work[i], report, err));
+    }
+    if (options->only == NULL) {
+        HP_TRY(cli_bench_passes(options->small, &report->passes, err));
+        cli_bench_print_passes(report);
     }
     return options->json != NULL ? cli_bench_write(report, options->json, err) : HP_OK;
 }

@@ -59,6 +59,17 @@ void cli_bench_print_server(const cli_bench_report_t *report) {
            100 * s->idle_share);
 }
 
+void cli_bench_print_passes(const cli_bench_report_t *report) {
+    const cli_bench_passes_t *p = &report->passes;
+    printf("\nPasses over %.1f million numbers, one thread, and the bytes of a number that each "
+           "must move:\n%-46s %10s %9s %10s\n",
+           (double)p->numbers * 1e-6, "", "bytes", "GB/s", "of memcpy");
+    for (int i = 0; i < p->count; i++)
+        printf("  %-44s %10.0f %9.1f %9.0f%%\n", p->pass[i].title, p->pass[i].bytes,
+               p->pass[i].rate * 1e-9, 100 * p->pass[i].rate / report->machine.copy);
+    fflush(stdout);
+}
+
 /* ---- JSON ---- */
 
 static void put_key(yajl_gen gen, const char *key) {
@@ -146,9 +157,24 @@ static void put_server(yajl_gen gen, const cli_bench_server_t *server) {
     yajl_gen_map_close(gen);
 }
 
+static void put_passes(yajl_gen gen, const cli_bench_report_t *report) {
+    open_map(gen, "passes");
+    for (int i = 0; i < report->passes.count; i++) {
+        const cli_bench_pass_t *pass = &report->passes.pass[i];
+        open_map(gen, pass->name);
+        put_text(gen, "title", pass->title);
+        put_number(gen, "bytes_per_number", pass->bytes);
+        put_number(gen, "bytes_per_s", pass->rate);
+        put_number(gen, "share_of_copy", pass->rate / report->machine.copy);
+        yajl_gen_map_close(gen);
+    }
+    yajl_gen_map_close(gen);
+}
+
 static void put_report(yajl_gen gen, const cli_bench_report_t *report) {
     open_map(gen, NULL);
     put_machine(gen, &report->machine);
+    if (report->passes.count > 0) put_passes(gen, report);
     open_map(gen, "works");
     for (int w = 0; w < report->works; w++) {
         const cli_bench_work_t *work = &report->work[w];

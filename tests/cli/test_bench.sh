@@ -20,6 +20,9 @@ for work in "W2", "W3", "W4-rn", "W4-han-rn":
     assert list(bench["works"][work]) == ["own"] and bench["works"][work]["own"]["backward_flop"] > 0, work
 pairs = [bench["works"][work]["own"]["forward_flop"] for work in ("W4-rn", "W4-han-rn")]
 assert pairs[0] != pairs[1]
+assert len(bench["passes"]) == 8
+for name, one in bench["passes"].items():
+    assert one["bytes_per_s"] > 0 and abs(one["share_of_copy"] * bench["machine"]["copy_bytes_per_s"] / one["bytes_per_s"] - 1) < 1e-3, name
 server = cases["server"]
 assert server["updates_per_s"] > 0 and server["bytes_per_s"] > 0 and server["small_pull_s"] > 0
 assert 0 <= server["idle_share"] < 2 and server["parameters"] > 1000
