@@ -7,7 +7,7 @@
 #   on HOST COMMAND    run a command there
 #   link HOST up|down  its cable
 #   rate HOST RATE     both ways (1gbit); `rate HOST none`
-#   wires MBIT MS      other cables, of such a rate, which delay; there is no way back. Fails where there are no tap devices
+#   wires MBIT MS      other cables, of such a rate, which delay; there is no way back. Returns 77 where there are no tap devices
 #   kill_host HOST     every process there dies at once
 #   launch OPTION...   deploy/run, or what $with says, on host1, with all hosts, for at most $limit seconds
 #
@@ -77,16 +77,16 @@ rate() {
 }
 
 wires() {
-    local name pids=()
-    [ -c /dev/net/tun ] || return 1
+    local name switch pids=()
+    python3 tests/cluster/wires.py "$1" "$2" "$work/wired" || return
     for name in $(awk '{print $1}' "$work/hostfile"); do
         ip link del "port${name#host}"
         pids+=("$(cat "$HANPS_HOSTS/$name")")
     done
     python3 tests/cluster/wires.py "$1" "$2" "$work/wired" "${pids[@]}" 2>"$work/wires.out" &
-    local switch=$!
+    switch=$!
     until [ -e "$work/wired" ]; do
-        kill -0 $switch 2>/dev/null || { cat "$work/wires.out"; return 1; }
+        kill -0 $switch 2>/dev/null || fail "wires: $(cat "$work/wires.out")"
         sleep 0.02
     done
     for name in $(awk '{print $1}' "$work/hostfile"); do

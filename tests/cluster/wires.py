@@ -2,8 +2,8 @@
 """Cables that delay: wires.py MBIT_PER_S DELAY_MS READY PID...
 
 Makes an eth0 in the network namespace of each process, and is the switch between them. Every cable takes so many Mbit/s each way;
-from one host to another a frame needs that delay. READY is created when all are there. Runs until it is killed. (Linux delays by
-sch_netem, which not every kernel has.)
+from one host to another a frame needs that delay. READY is created when all are there. Runs until it is killed. Without a PID it
+only tries: exit status 77 where tap devices cannot be made. (Linux delays by sch_netem, which not every kernel has.)
 """
 import ctypes
 import fcntl
@@ -24,11 +24,22 @@ def cable(pid):
     with open(f"/proc/{pid}/ns/net") as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0) != 0:
             sys.exit(f"wires.py: setns: {os.strerror(ctypes.get_errno())}")
+    return tap(b"eth0")
+
+
+def tap(name):
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", b"eth0", IFF_TAP | IFF_NO_PI))
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name, IFF_TAP | IFF_NO_PI))
     return fd
 
 
+if len(sys.argv) == 4:
+    try:
+        os.close(tap(b"tried"))
+    except OSError as error:
+        print(f"no tap devices here: {error}")
+        sys.exit(77)
+    sys.exit(0)
 cables = [cable(pid) for pid in sys.argv[4:]]
 with open(ready, "w"):
     pass
@@ -72,3 +83,5 @@ while True:
             take(fd, os.read(fd, 65536), time.monotonic())
         except BlockingIOError:
             pass
+        except OSError:  # its host is gone
+            cables.remove(fd)

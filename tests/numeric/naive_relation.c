@@ -1,6 +1,6 @@
 #include "tests/numeric/naive.h"
 
-enum { WIDEST = 64 };
+enum { WIDEST = 256 };
 
 /* Object of slot s of question q: its row, plus the question's shift. */
 static void object(const nn_relation_shape_t *shape, const nn_selected_t *selected,

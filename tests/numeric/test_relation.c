@@ -1,5 +1,6 @@
 /* The Relation Network: the naive twin, finite differences, grouped and not, activations kept and
  * computed again, and the surrogate of the straight-through estimator. */
+#include "common/gemm.h"
 #include "tests/numeric/check.h"
 #include "tests/numeric/naive.h"
 
@@ -169,6 +170,46 @@ static void test_tiles(void **state) {
     close_setup(&kept);
 }
 
+static void compare_threads(const setup_t *one, const setup_t *more) {
+    for (int l = 0; l < one->relation.shape.layers; l++) {
+        check_close("weight", one->n_weight[l], more->grads.weight[l], one->grads.weight[l], 1e-11);
+        check_close("bias", one->n_bias[l], more->grads.bias[l], one->grads.bias[l], 1e-11);
+    }
+    check_close("x", one->n_x, more->grads.x, one->grads.x, 1e-11);
+    check_close("shift", one->n_shift, more->grads.shift, one->grads.shift, 1e-11);
+    check_close("q", one->n_q, more->grads.q, one->grads.q, 1e-11);
+}
+
+/* Layers that are wide enough to be shared out by columns, pairs by tiles of which the last is not
+ * full: what one thread gives, and what the naive twin gives. */
+static void check_threads(const nn_relation_shape_t *shape) {
+    enum { CELLS = 25 };
+    int offset[] = {0, CELLS, 2 * CELLS - 3}, row[2 * CELLS];
+    for (int i = 0; i < 2 * CELLS; i++) row[i] = i < CELLS ? i : i - CELLS + 3;
+    nn_selected_t s = {.images = 1, .questions = 2, .rows = CELLS, .offset = offset, .row = row};
+    s.slots = offset[2];
+    setup_t one, more;
+    hp_gemm_set_threads(1);
+    open_setup(&one, &s, shape, true, 0);
+    backward(&one);
+    for (int threads = 2; threads <= 3; threads++) {
+        hp_gemm_set_threads(threads);
+        open_setup(&more, &s, shape, true, 2 * CELLS * CELLS);
+        compare_naive(&more);
+        backward(&more);
+        compare_threads(&one, &more);
+        close_setup(&more);
+    }
+    hp_gemm_set_threads(1);
+    close_setup(&one);
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    check_threads(&(nn_relation_shape_t){WIDTH, QUESTION, 2, {161, 195}});
+    check_threads(&(nn_relation_shape_t){WIDTH, QUESTION, 1, {163}});
+}
+
 static void test_grouping(void **state) {
     (void)state;
     check_batch_t b;
@@ -241,9 +282,8 @@ static void test_straight_through(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_tiles),
-        cmocka_unit_test(test_grouping),
+        cmocka_unit_test(test_gradients),        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_threads),          cmocka_unit_test(test_grouping),
         cmocka_unit_test(test_straight_through),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
