@@ -7,8 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Numbers of a block, whose sums are a thread's: half of a second cache. Blocks are cut by the
- * number of channels alone and added in their order: whoever sums which changes no bit. */
+/* Numbers of a block, whose sums are a thread's: few enough to be in a core's second cache still
+ * when they are visited again. Blocks are cut by the number of channels alone and added in their
+ * order: whoever sums which changes no bit. */
 enum { BLOCK = 32768 };
 
 static int rows_of_block(int channels) { return channels < BLOCK ? BLOCK / channels : 1; }
@@ -187,7 +188,7 @@ void nn_batchnorm_backward(nn_batchnorm_t *norm, int rows, bool relu, const nn_r
                            const nn_real *mean, const nn_real *var, nn_real *grad,
                            nn_real *grad_gamma, nn_real *grad_beta) {
     const int n = norm->channels, blocks = count_blocks(norm, rows);
-    double *restrict sum = norm->sum[0], *restrict product = norm->sum[1];
+    double *sum = norm->sum[0], *product = norm->sum[1];
     pass_t pass = {.norm = norm, .rows = rows, .relu = relu, .x = x, .mean = mean, .to = grad};
     hp_parallel(blocks, 1, sum_blocks, &pass);
     for (int c = 0; c < n; c++) {
