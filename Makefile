@@ -271,6 +271,7 @@ bench: deps ## the speed of a training step on this machine
 bench-cluster: deps ## what servers, checkpoints and a slow worker cost the workers
 	@$(PARALLEL) all
 	@tests/bench/ratios.py --hanps $(BUILD)/hanps
+	@tests/bench/ratios.py --hanps $(BUILD)/hanps --workers 1 --only communication
 
 .PHONY: bench-peer
 bench-peer: all ## the same step in PyTorch, in turn with ours (needs python3-torch)

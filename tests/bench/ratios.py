@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What servers, checkpoints and a slow worker cost the workers: real runs of W1's shape under deploy/run, in turn.
 
-usage: ratios.py --hanps BUILD/hanps [--workers N] [--servers N] [--only CASE,...] [--seconds S] [--rounds N] [--small] [--json FILE]
+usage: ratios.py --hanps BUILD/hanps [OPTION]...
 
   communication  the speed of each worker in async, over that of as many processes at once that do forward and backward
                  alone (hanps bench --case own), with as many threads
@@ -12,7 +12,7 @@ usage: ratios.py --hanps BUILD/hanps [--workers N] [--servers N] [--only CASE,..
 Speed is GFLOP/s of products, by the log's multiply-adds, and not examples/s: as a model learns, the questions of an image select
 more cells that differ, and an example has more work in it.
 
-Each round runs every case once; the table has the median over the rounds. All ranks are on this machine, and threads is cores
+Each round runs every case of --only once; the table has the median over the rounds. All ranks are on this machine, and threads is cores
 over ranks: where servers and workers have to share cores, the first ratio has their work in it. Nothing else should run.
 """
 import argparse
@@ -31,15 +31,15 @@ import time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--hanps", required=True)
-parser.add_argument("--config", default="configs/bench/W1.yaml")
-parser.add_argument("--workers", type=int, default=2)
-parser.add_argument("--servers", type=int, default=1)
+parser.add_argument("--config", default="configs/bench/W1.yaml", help="(configs/bench/W1.yaml)")
+parser.add_argument("--workers", type=int, default=2, help="(2)")
+parser.add_argument("--servers", type=int, default=1, help="(1)")
 parser.add_argument("--only", default="communication,checkpoints,slow_worker", metavar="CASE,...", help="of those above")
 parser.add_argument("--seconds", type=float, default=40, help="of a run, after its first fifth (40)")
-parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--rounds", type=int, default=3, help="(3)")
 parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run: model.precision=bf16")
 parser.add_argument("--small", action="store_true", help="a tiny shape, one round: only to see that it works")
-parser.add_argument("--json")
+parser.add_argument("--json", metavar="FILE", help="the medians as JSON")
 args = parser.parse_args()
 only = args.only.split(",")
 if set(only) - {"communication", "checkpoints", "slow_worker"}:
@@ -192,7 +192,9 @@ def slowed(consistency):
 make_store()
 found = {}
 for number in range(args.rounds):
-    rates = {"with servers": plain("checkpoint.every_steps=0")}
+    rates = {}
+    if {"communication", "checkpoints"} & set(only):
+        rates["with servers"] = plain("checkpoint.every_steps=0")
     if "communication" in only:
         rates["forward and backward alone"] = alone()
         found.setdefault("communication", []).append(rates["with servers"] / rates["forward and backward alone"])
@@ -202,7 +204,7 @@ for number in range(args.rounds):
     if "slow_worker" in only:
         for mode in "async", "sync":
             found.setdefault(f"slow_worker_{mode}", []).append(slowed(mode))
-    print(f"round {number + 1}: GFLOP/s a worker", ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()), flush=True)
+    print(f"round {number + 1}:", ", ".join(f"{name} {rate:.1f} GFLOP/s a worker" for name, rate in rates.items()), flush=True)
 
 titles = {"communication": "with servers, over forward and backward alone (async)",
           "checkpoints": f"a checkpoint every {every} steps, over none (async)",
