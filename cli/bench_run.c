@@ -19,6 +19,7 @@
 #include <yajl/yajl_tree.h>
 
 enum { BATCHES = 4, SIDE = 10, TOKENS = 7, SEED = 1, LOG_LIMIT = 64 << 20 };
+enum { WARM = 4 }; /* steps before those that count: by then all buffers have been used */
 
 typedef struct {
     char folder[CLI_BENCH_FOLDER], store[160], config[160], run[160];
@@ -118,6 +119,7 @@ static hp_status_t write_config(const hp_config_t *base, const places_t *at, hp_
     config.cluster.servers = 1;
     config.checkpoint.every_steps = 0;
     config.checkpoint.every_minutes = 0;
+    config.run.steps += WARM;
     FILE *out = fopen(at->config, "w");
     if (out == NULL) return hp_fail_errno(err, HP_IO, "%s", at->config);
     hp_status_t status = hp_config_write(&config, out, err);
@@ -131,30 +133,55 @@ static double number(yajl_val line, const char *key) {
     return value != NULL ? YAJL_GET_DOUBLE(value) : NAN;
 }
 
-/* The last line of the worker's log has the totals of the run. */
+static hp_status_t parse_line(const char *path, const char *text, yajl_val *line_p,
+                              hp_error_t *err) {
+    char problem[128];
+    *line_p = yajl_tree_parse(text, problem, sizeof problem);
+    return *line_p != NULL ? HP_OK : hp_fail(err, HP_INTERNAL, "%s: a line is no JSON", path);
+}
+
+/* Lines of the worker's log have the run's totals so far: the last one's less those of the steps
+ * that are not counted. */
+static void subtract(yajl_val first, yajl_val last, cli_bench_run_t *out) {
+    double total[8];
+    static const char *const key[8] = {"time_s",           "total_data_s",  "total_forward_s",
+                                       "total_backward_s", "total_push_s",  "total_pull_s",
+                                       "total_wait_s",     "total_examples"};
+    for (int i = 0; i < 8; i++) total[i] = number(last, key[i]) - number(first, key[i]);
+    *out = (cli_bench_run_t){.seconds = total[0],
+                             .data_s = total[1],
+                             .forward_s = total[2],
+                             .backward_s = total[3],
+                             .push_s = total[4],
+                             .pull_s = total[5],
+                             .wait_s = total[6],
+                             .examples_per_s = total[7] / total[0]};
+}
+
 static hp_status_t read_totals(const places_t *at, cli_bench_run_t *out, hp_error_t *err) {
-    char path[256], problem[128];
+    char path[256];
     snprintf(path, sizeof path, "%s/log/worker-0000.jsonl", at->run);
-    unsigned char *text = NULL;
-    size_t bytes = 0;
-    HP_TRY(hp_read_file(path, LOG_LIMIT, &text, &bytes, err));
-    size_t end = bytes > 0 ? bytes - 1 : 0, begin = end;
-    while (begin > 0 && text[begin - 1] != '\n') begin--;
-    if (end < bytes) text[end] = '\0';
-    yajl_val line =
-        bytes > 0 ? yajl_tree_parse((char *)text + begin, problem, sizeof problem) : NULL;
-    hp_free(text);
-    if (line == NULL) return hp_fail(err, HP_INTERNAL, "%s: no line of JSON at its end", path);
-    *out = (cli_bench_run_t){.seconds = number(line, "time_s"),
-                             .data_s = number(line, "total_data_s"),
-                             .forward_s = number(line, "total_forward_s"),
-                             .backward_s = number(line, "total_backward_s"),
-                             .push_s = number(line, "total_push_s"),
-                             .pull_s = number(line, "total_pull_s"),
-                             .wait_s = number(line, "total_wait_s")};
-    out->examples_per_s = number(line, "total_examples") / out->seconds;
-    yajl_tree_free(line);
-    return HP_OK;
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    HP_TRY(hp_read_file(path, LOG_LIMIT, &bytes, &size, err));
+    char *line = (char *)bytes, *first_line = NULL, *last_line = NULL;
+    yajl_val first = NULL, last = NULL;
+    for (int n = 1; size > 0 && line != NULL && *line != '\0'; n++) {
+        char *end = memchr(line, '\n', size - (size_t)(line - (char *)bytes));
+        if (end != NULL) *end = '\0';
+        if (n == WARM) first_line = line;
+        if (end != NULL) last_line = line;
+        line = end != NULL && (size_t)(end + 1 - (char *)bytes) < size ? end + 1 : NULL;
+    }
+    hp_status_t status = first_line != NULL && last_line != first_line
+                             ? parse_line(path, first_line, &first, err)
+                             : hp_fail(err, HP_INTERNAL, "%s: too few lines", path);
+    if (status == HP_OK) status = parse_line(path, last_line, &last, err);
+    if (status == HP_OK) subtract(first, last, out);
+    yajl_tree_free(first);
+    yajl_tree_free(last);
+    hp_free(bytes);
+    return status;
 }
 
 /* Of an evaluation: examples after the first batch, and the time they took. */

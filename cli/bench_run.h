@@ -5,7 +5,8 @@
 #include "common/config.h"
 #include "worker/model.h"
 
-/* Of all steps; seconds of the worker's compute thread. */
+/* Of run.steps steps after the first few, in which memory is touched for the first time; seconds of
+ * the worker's compute thread. */
 typedef struct {
     double examples_per_s, seconds;
     double data_s, forward_s, backward_s, push_s, pull_s, wait_s;
