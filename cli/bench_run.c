@@ -164,16 +164,14 @@ static hp_status_t read_totals(const places_t *at, cli_bench_run_t *out, hp_erro
     unsigned char *bytes = NULL;
     size_t size = 0;
     HP_TRY(hp_read_file(path, LOG_LIMIT, &bytes, &size, err));
-    char *line = (char *)bytes, *first_line = NULL, *last_line = NULL;
+    char *rest = (char *)bytes, *first_line = NULL, *last_line = NULL;
     yajl_val first = NULL, last = NULL;
-    for (int n = 1; size > 0 && line != NULL && *line != '\0'; n++) {
-        char *end = memchr(line, '\n', size - (size_t)(line - (char *)bytes));
-        if (end != NULL) *end = '\0';
-        if (n == WARM) first_line = line;
-        if (end != NULL) last_line = line;
-        line = end != NULL && (size_t)(end + 1 - (char *)bytes) < size ? end + 1 : NULL;
+    if (size > 0) bytes[size - 1] = '\0'; /* the last newline */
+    for (int n = 1; size > 0 && rest != NULL; n++) {
+        last_line = strsep(&rest, "\n");
+        if (n == WARM) first_line = last_line;
     }
-    hp_status_t status = first_line != NULL && last_line != first_line
+    hp_status_t status = first_line != last_line && first_line != NULL
                              ? parse_line(path, first_line, &first, err)
                              : hp_fail(err, HP_INTERNAL, "%s: too few lines", path);
     if (status == HP_OK) status = parse_line(path, last_line, &last, err);
@@ -226,7 +224,7 @@ static hp_status_t evaluate_trained(const wk_trained_t *trained, double *rate_p,
     options.model = model;
     hp_status_t status = HP_OK;
     double seconds = 0, batches = 0;
-    for (int64_t i = 0; i < trained->config.run.steps && status == HP_OK; i++) {
+    for (int64_t i = 0; i < trained->config.run.steps - WARM && status == HP_OK; i++) {
         e = (evaluated_t){0};
         status = wk_evaluate(&options, &ignored, err);
         seconds += e.last - e.first;

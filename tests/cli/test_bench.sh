@@ -27,6 +27,7 @@ server = cases["server"]
 assert server["updates_per_s"] > 0 and server["bytes_per_s"] > 0 and server["small_pull_s"] > 0
 assert 0 <= server["idle_share"] < 2 and server["parameters"] > 1000
 train = cases["train"]
+assert abs(train["examples_per_s"] * train["seconds"] - 12) < 0.01, "steps that warm up are counted"
 assert train["examples_per_s"] > 0 and train["forward_s"] > 0 and train["seconds"] >= train["backward_s"]
 evaluation = cases["evaluation"]
 forward = 12 / cases["own"]["forward_s"]
